@@ -1,0 +1,1 @@
+"""Running graphs: nipype configuration, process pool, resources, crash records."""

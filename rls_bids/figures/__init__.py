@@ -1,0 +1,1 @@
+"""Arrays and images to SVG and PNG."""

@@ -1,0 +1,1 @@
+"""Thin nipype wrappers: load, call one kernel, save."""

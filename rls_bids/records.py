@@ -1,0 +1,159 @@
+"""The frozen values that travel while a graph is built.
+
+Two conventions hold in the whole package:
+
+* Arrays have **observations in rows**: ``(n_volumes, n_voxels)`` for one run and
+  ``(n_participants, n_voxels)`` for one group.
+* World coordinates are RAS+ millimetres (NIfTI); a *pull* matrix maps a point of the reference
+  (or standard) space to the place where the same tissue lies in the moving image.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Entities = tuple[tuple[str, str], ...]
+"""BIDS entities as a sorted tuple of (short name, label) pairs, e.g. ``(("run", "1"),)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something that was not done, or was done differently, and why.
+
+    ``level`` is ``"info"``, ``"warning"``, ``"skipped"`` (input left out, others go on) or
+    ``"failed"``.
+    """
+
+    participant: str | None
+    level: Literal["info", "warning", "skipped", "failed"]
+    message: str
+    hint: str = ""
+    where: str = ""
+    exit_status: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anatomy:
+    """One T1w image to preprocess; ``session`` is that of the file (``None`` without one)."""
+
+    participant: str
+    session: str | None
+    t1w: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoldRun:
+    """One resting BOLD series with the metadata that preprocessing needs.
+
+    ``entities`` holds what tells the run apart (``task``, ``acq``, ``dir``, ``run`` …, without
+    ``sub`` and ``ses``); times are in seconds; ``slice_timing`` is ``None`` where the step is left
+    out; ``content`` is a hash of the image bytes.
+    """
+
+    participant: str
+    session: str | None
+    entities: Entities
+    bold: str
+    content: str
+    repetition_time: float
+    n_volumes: int
+    slice_timing: tuple[float, ...] | None
+    slice_encoding_direction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The runs of one task in one session of a participant, combined downstream, and the anatomy they use."""
+
+    participant: str
+    session: str | None
+    task: str
+    anatomy: Anatomy
+    runs: tuple[BoldRun, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participant:
+    """Everything found for one participant; ``notes`` says what was left out and why."""
+
+    label: str
+    anatomies: tuple[Anatomy, ...]
+    sessions: tuple[Session, ...]
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """A region whose mean time series is correlated with every voxel, or a mean of such maps.
+
+    ``kind`` is ``"sphere"`` (``centre_mm``, ``radius_mm``), ``"mask"`` (``mask`` names the region
+    as ``atlas:label``) or ``"mean"`` (mean of the z maps of ``members``; with
+    ``exclude_own`` each member's own region is left out of its map). ``space`` is the space in
+    which the source gives the coordinates, ``evidence`` how that is known.
+    """
+
+    name: str
+    network: str
+    kind: Literal["sphere", "mask", "mean"]
+    centre_mm: tuple[float, float, float] | None = None
+    radius_mm: float | None = None
+    mask: str | None = None
+    members: tuple[str, ...] = ()
+    exclude_own: bool = False
+    space: str = "unknown"
+    evidence: str = ""
+    source: str = ""
+    doi: str = ""
+    network_default: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A standard head: the T1w brain on disk and how it may be used."""
+
+    space: str
+    resolution: str
+    brain: str
+    sha256: str
+    license: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """All that the road needs to know of one measure, in one place."""
+
+    name: str
+    kind: Literal["map", "table"]
+    series: Literal["filtered", "unfiltered"]
+    version: str
+    suffix: str
+    stats: tuple[str, ...]
+    group_stat: str
+    unit: str
+    caption: str
+    method: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupInput:
+    """One participant's map with the covariates that its sidecar reports."""
+
+    participant: str
+    session: str | None
+    path: str
+    mean_fd_mm: float
+    minutes_kept: float
+    degrees_of_freedom: int
+    processing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupModel:
+    """A two-group comparison: ``contrast`` is (first, second) and tests first minus second."""
+
+    name: str
+    group_column: str
+    contrast: tuple[str, str]
+    covariates: tuple[str, ...]

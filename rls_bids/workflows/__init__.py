@@ -1,0 +1,1 @@
+"""Graphs only: no numbers, no file names typed by hand."""
