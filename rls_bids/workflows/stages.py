@@ -1,0 +1,275 @@
+"""What each stage of the road writes, under which names, and the fingerprint that makes it valid.
+
+A stage is finished when every product lies in the output directory with the stage's fingerprint
+in its sidecar. The builders leave finished stages out, so that a second run recomputes nothing,
+with or without the work directory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rls_bids.dataset import naming
+from rls_bids.dataset.description import bids_uri, fingerprint, is_finished
+from rls_bids.measures import MEASURES
+from rls_bids.numerics import confounds, correlation, realign, resample, signal, slicetiming
+from rls_bids.records import Anatomy, BoldRun, Entities, Seed, Session, Template
+from rls_bids.settings import AnatSettings, BoldSettings, DenoiseSettings, Settings
+
+ANAT_VERSION = "1"
+COREGISTRATION_VERSION = "1"
+TISSUES = ("GM", "WM", "CSF")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One file: `key` within its stage, path relative to the output directory, static sidecar."""
+
+    key: str
+    path: str
+    metadata: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The products and figures of one stage, valid for one fingerprint."""
+
+    fingerprint: str
+    products: tuple[Product, ...]
+    figures: tuple[str, ...] = ()
+
+    def product(self, key: str) -> Product:
+        """Return the product called `key`."""
+        return next(product for product in self.products if product.key == key)
+
+    def is_finished(self, output_dir: str) -> bool:
+        """Whether every product is valid on disk and every figure is there."""
+        root = Path(output_dir)
+        return all(
+            is_finished(root, product.path, self.fingerprint) for product in self.products
+        ) and all((root / figure).is_file() for figure in self.figures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where products go and how their standard space is called."""
+
+    output_dir: str
+    bids_dir: str
+    space: str
+    resolution: str
+
+    @property
+    def std(self) -> dict[str, str]:
+        """Entities of an image on the standard grid."""
+        return {"space": self.space, "res": self.resolution}
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where the products of this call go."""
+    return Place(
+        output_dir=settings.input.output_dir,
+        bids_dir=settings.input.bids_dir,
+        space=settings.anat.space,
+        resolution=settings.anat.resolution,
+    )
+
+
+def _product(
+    place: Place, stamp: str, key: str, path: str, description: str, sources: Sequence[str], **extra: object
+) -> Product:
+    metadata: dict[str, object] = {
+        "Description": description,
+        "Sources": [bids_uri(source, place.output_dir, place.bids_dir) for source in sources],
+        **extra,
+        "Fingerprint": stamp,
+    }
+    if "_res-" in path:
+        metadata["Resolution"] = f"{place.resolution} mm isotropic"
+    if "_space-" in path:
+        metadata["SpatialReference"] = place.space
+    return Product(key=key, path=path, metadata=metadata)
+
+
+def anat_stage(anatomy: Anatomy, anat: AnatSettings, template: Template, place: Place, seed: int) -> Stage:
+    """Return what the anatomical stage of one T1w image writes."""
+    stamp = fingerprint(
+        content=anatomy.content,
+        settings=asdict(anat),
+        template=template.sha256,
+        version=ANAT_VERSION,
+        random_seed=seed,
+    )
+    owner = (anatomy.participant, anatomy.session)
+    products = []
+
+    def add(key: str, name: str, description: str, entities: dict[str, str], **extra: object) -> None:
+        path = naming.derivative(name, *owner, **entities)
+        products.append(_product(place, stamp, key, path, description, [anatomy.t1w], **extra))
+
+    for suffix, entities in (("", {}), ("_std", place.std)):
+        where = " on the standard grid" if suffix else ""
+        add(f"t1w{suffix}", "t1w", f"Bias-corrected T1w image{where}.", entities)
+        add(f"mask{suffix}", "t1w_mask", f"Brain mask{where}.", entities, Type="Brain")
+        add(f"dseg{suffix}", "dseg", f"Tissue labels{where}: 1 GM, 2 WM, 3 CSF.", entities)
+        for tissue in TISSUES:
+            add(
+                f"{tissue}{suffix}",
+                "probseg",
+                f"Probability of {tissue}{where}.",
+                {**entities, "label": tissue},
+            )
+    add("t1w_to_std", "t1w_to_std_xfm", "Resamples the T1w image onto the template.", {"to": place.space})
+    add("std_to_t1w", "std_to_t1w_xfm", "Resamples the template onto the T1w image.", {"from_": place.space})
+    figures = tuple(naming.figure(*owner, what) for what in ("brainmask", "tissue", "normalization"))
+    return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
+
+
+def run_stage(run: BoldRun, anat: Stage, bold: BoldSettings, denoise: DenoiseSettings, place: Place) -> Stage:
+    """Return what preprocessing of one BOLD run writes."""
+    stamp = fingerprint(
+        anat=anat.fingerprint,
+        content=run.content,
+        repetition_time=run.repetition_time,
+        slice_timing=run.slice_timing,
+        slice_encoding_direction=run.slice_encoding_direction,
+        settings=asdict(bold),
+        fd_threshold_mm=denoise.fd_threshold_mm,
+        versions=[
+            COREGISTRATION_VERSION,
+            realign.VERSION,
+            slicetiming.VERSION,
+            resample.VERSION,
+            confounds.VERSION,
+        ],
+    )
+    owner = (run.participant, run.session)
+    entities = dict(run.entities)
+    t1w = f"{place.output_dir}/{anat.product('t1w').path}"
+    products = []
+
+    def add(key: str, description: str, extra_entities: dict[str, str], **extra: object) -> None:
+        path = naming.derivative(key, *owner, **entities, **extra_entities)
+        products.append(_product(place, stamp, key, path, description, [run.bold, t1w], **extra))
+
+    stripped = {"SkullStripped": False}
+    add("boldref", "Mean of the volumes after head motion correction.", {}, **stripped)
+    add("hmc_xfm", "Head motion: one rigid transform a volume.", {})
+    add("boldref_to_t1w_xfm", "Rigid coregistration of the BOLD reference to the T1w image.", {})
+    add(
+        "boldref_std",
+        "Temporal mean on the standard grid, inside the brain.",
+        place.std,
+        SkullStripped=True,
+    )
+    add("bold_mask_std", "Brain voxels inside the field of view of every volume.", place.std, Type="Brain")
+    add("confounds", "Confounding time series.", {})
+    add("outliers", "Volumes that exceed the motion threshold: one column each.", {})
+    figures = tuple(
+        naming.figure(*owner, what, **entities) for what in ("coregistration", "motion", "seeds")
+    )
+    return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
+
+
+def design_stage(run: BoldRun, strategy: str, before: Stage, denoise: DenoiseSettings, place: Place) -> Stage:
+    """Return what nuisance regression of one run with one strategy writes."""
+    settings = asdict(denoise) | {"strategies": strategy}
+    stamp = fingerprint(before=before.fingerprint, settings=settings, version=signal.VERSION)
+    owner = (run.participant, run.session)
+    entities = {**dict(run.entities), "denoise": naming.camel_label(strategy)}
+    confounds_file = f"{place.output_dir}/{before.product('confounds').path}"
+    design = _product(
+        place,
+        stamp,
+        "design",
+        naming.derivative("design", *owner, **entities),
+        "The regressors as fitted, at the kept volumes.",
+        [confounds_file],
+    )
+    figures = (naming.figure(*owner, "carpet", **entities),)
+    return Stage(fingerprint=stamp, products=(design,), figures=figures)
+
+
+def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
+    """Return what must be equal over the participants of a group model."""
+    denoise = settings.denoise
+    band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
+    return {
+        "Denoising": strategy,
+        "BandPassHz": band,
+        "FilterOrder": denoise.filter_order if denoise.band_pass else None,
+        "MotionThresholdMm": denoise.fd_threshold_mm,
+        "SmoothingFwhmMm": denoise.smoothing_fwhm_mm,
+        "Space": settings.anat.space,
+        "Resolution": settings.anat.resolution,
+        "KernelVersions": ".".join(
+            [realign.VERSION, slicetiming.VERSION, resample.VERSION, confounds.VERSION]
+            + [signal.VERSION, correlation.VERSION, MEASURES["seed"].version]
+        ),
+    }
+
+
+def common_entities(session: Session) -> Entities:
+    """Return what all runs of a session share in their names: the name of their combination."""
+    shared = set(session.runs[0].entities).intersection(*(run.entities for run in session.runs))
+    return tuple(sorted(pair for pair in shared if pair[0] != "run"))
+
+
+def seed_stage(
+    session: Session, strategy: str, seed: Seed, members: Sequence[Seed], designs: Sequence[Stage], settings: Settings
+) -> Stage:
+    """Return what seed connectivity of one seed writes, combined over the runs of a session."""
+    place = place_of(settings)
+    measure = MEASURES["seed"]
+    stamp = fingerprint(
+        designs=[design.fingerprint for design in designs],
+        seed=asdict(seed),
+        members=[asdict(member) for member in members],
+        versions=[measure.version, correlation.VERSION, resample.VERSION],
+    )
+    owner = (session.participant, session.session)
+    entities = {
+        **dict(common_entities(session)),
+        **place.std,
+        "denoise": naming.camel_label(strategy),
+        "seed": naming.camel_label(seed.name),
+    }
+    products = tuple(
+        _product(
+            place,
+            stamp,
+            stat,
+            naming.derivative("seed_map", *owner, **entities, stat=stat),
+            f"Connectivity of {seed.name} with every voxel ({stat}).",
+            [run.bold for run in session.runs],
+            SkullStripped=True,
+            Seed=_seed_metadata(seed, members),
+            Processing=processing_of(settings, strategy),
+        )
+        for stat in measure.stats
+    )
+    figure = naming.figure(
+        *owner,
+        "seedmap",
+        **dict(common_entities(session)),
+        denoise=entities["denoise"],
+        seed=entities["seed"],
+    )
+    return Stage(fingerprint=stamp, products=products, figures=(figure,))
+
+
+def _seed_metadata(seed: Seed, members: Sequence[Seed]) -> dict[str, object]:
+    """Return where a seed is and how that is known, for the sidecar."""
+    return {
+        "Name": seed.name,
+        "Network": seed.network,
+        "Kind": seed.kind,
+        "CentreMm": list(seed.centre_mm) if seed.centre_mm else None,
+        "RadiusMm": seed.radius_mm,
+        "Mask": seed.mask,
+        "Members": [member.name for member in members],
+        "Space": seed.space,
+        "SpaceEvidence": seed.evidence,
+        "Source": seed.source,
+        "DOI": seed.doi,
+    }
