@@ -1,0 +1,474 @@
+"""File names: one table of products, and the functions that turn a product into a path and back.
+
+Nothing else in the package composes or takes apart a file name. Paths are relative to the output
+folder and always POSIX. A name is built from the table row, the participant, the session and
+the entities, in one fixed order, so that two different results cannot meet in one path.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from rls_bids.errors import UsageError
+from rls_bids.records import Entities
+
+ENTITY_ORDER = (
+    *("sub", "ses", "model", "task", "acq", "ce", "rec", "dir", "run", "from", "to", "mode"),
+    *("space", "seg", "res", "label", "denoise", "seed", "meas", "contrast", "stat", "desc"),
+)
+RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
+GROUP_TABLES = ("clusters", "design", "participants", "roi")
+SEED_STATS = ("pearsonr", "fisherz")
+GROUP_STATS = (
+    "effect",
+    "variance",
+    "t",
+    "z",
+    "p",
+    "logp",
+    "hedgesg",
+    "hedgesglower",
+    "hedgesgupper",
+)
+
+UNNAMEABLE = "The name {name!r} has no letter or digit, so no file can be named after it."
+WRONG_ENTITIES = "{product}: missing entities {missing}, unexpected {extra}."
+WRONG_LABEL = "{product}: {entity}-{label} is not one of {allowed}."
+NOT_OURS = "{path} does not match any product of rls_bids: {reason}."
+
+_LABEL = re.compile(r"[A-Za-z0-9+]+")
+_EXTENSIONS = (".nii.gz", ".tsv", ".json", ".h5", ".txt", ".svg", ".png")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One row of the table: what a kind of output is called.
+
+    ``fixed`` are entities with a constant label, ``required`` and ``optional`` those the caller
+    gives. ``renamed`` lists (argument, entity, prefix) where an argument is written under another
+    entity: the target space of a transform as ``to-``, the strategy of a denoised series in
+    ``desc-``. ``allowed`` limits an entity to certain labels.
+    """
+
+    name: str
+    folder: Literal["anat", "func", "group"]
+    suffix: str
+    extension: str
+    fixed: Entities = ()
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str, str], ...] = ()
+    allowed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """A path taken apart; ``participant`` is ``None`` for results of the group."""
+
+    product: str
+    participant: str | None
+    session: str | None
+    entities: Entities
+
+
+def _anat(name: str, suffix: str, extension: str = ".nii.gz", **rest: object) -> Product:
+    return Product(name=name, folder="anat", suffix=suffix, extension=extension, **rest)  # type: ignore[arg-type]
+
+
+def _func(
+    name: str,
+    suffix: str,
+    extension: str = ".nii.gz",
+    required: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    **rest: object,
+) -> Product:
+    return Product(
+        name=name,
+        folder="func",
+        suffix=suffix,
+        extension=extension,
+        required=("task", *required),
+        optional=(*RUN_ENTITIES, *optional),
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+def _group(
+    name: str, suffix: str, extension: str, required: tuple[str, ...], optional: tuple[str, ...]
+) -> Product:
+    return Product(
+        name=name,
+        folder="group",
+        suffix=suffix,
+        extension=extension,
+        required=("model", "task", "denoise", *required),
+        optional=optional,
+        allowed=(("stat", GROUP_STATS),),
+    )
+
+
+_STD = ("space", "res")
+_XFM = (("mode", "image"),)
+
+PRODUCTS: tuple[Product, ...] = (
+    _anat("t1w", "T1w", fixed=(("desc", "preproc"),), optional=_STD),
+    _anat("t1w_mask", "mask", fixed=(("desc", "brain"),), optional=_STD),
+    _anat("dseg", "dseg", optional=_STD),
+    _anat(
+        "probseg",
+        "probseg",
+        required=("label",),
+        optional=_STD,
+        allowed=(("label", ("GM", "WM", "CSF")),),
+    ),
+    _anat(
+        "t1w_to_std_xfm",
+        "xfm",
+        ".h5",
+        fixed=(("from", "T1w"), *_XFM),
+        required=("space",),
+        renamed=(("space", "to", ""),),
+    ),
+    _anat(
+        "std_to_t1w_xfm",
+        "xfm",
+        ".h5",
+        fixed=(*_XFM, ("to", "T1w")),
+        required=("space",),
+        renamed=(("space", "from", ""),),
+    ),
+    _func("boldref", "boldref"),
+    _func("boldref_std", "boldref", required=("space",), optional=("res",)),
+    _func(
+        "bold_mask_std",
+        "mask",
+        required=("space",),
+        optional=("res",),
+        fixed=(("desc", "brain"),),
+    ),
+    _func("boldref_to_t1w_xfm", "xfm", ".txt", fixed=(("from", "boldref"), *_XFM, ("to", "T1w"))),
+    _func(
+        "hmc_xfm",
+        "xfm",
+        ".txt",
+        fixed=(("desc", "hmc"), ("from", "orig"), *_XFM, ("to", "boldref")),
+    ),
+    _func("confounds", "timeseries", ".tsv", fixed=(("desc", "confounds"),)),
+    _func("outliers", "outliers", ".tsv"),
+    _func("design", "design", ".tsv", required=("denoise",)),
+    _func(
+        "preproc_bold",
+        "bold",
+        required=("space",),
+        optional=("res",),
+        fixed=(("desc", "preproc"),),
+    ),
+    _func(
+        "denoised_bold",
+        "bold",
+        required=("space", "denoise"),
+        optional=("res",),
+        renamed=(("denoise", "desc", "denoised"),),
+    ),
+    _func(
+        "seed_map",
+        "statmap",
+        required=("space", "denoise", "seed", "stat"),
+        optional=("res",),
+        allowed=(("stat", SEED_STATS),),
+    ),
+    _group(
+        "group_map",
+        "statmap",
+        ".nii.gz",
+        ("space", "meas", "contrast", "stat"),
+        ("res", "seed", "desc"),
+    ),
+    *(
+        _group(f"group_{table}", table, ".tsv", (), ("seg", "seed", "meas", "contrast", "desc"))
+        for table in GROUP_TABLES
+    ),
+)
+_BY_NAME = {product.name: product for product in PRODUCTS}
+
+
+def camel_label(name: str) -> str:
+    """Turn a name into a BIDS label: letters, digits and ``+`` only.
+
+    Other characters are dropped and the letter after them becomes a capital. The same label comes
+    back unchanged. Raises :class:`~rls_bids.errors.UsageError` when nothing is left.
+
+    Examples
+    --------
+    >>> camel_label("thal_VPL_L"), camel_label("acompcor_gsr"), camel_label("thalVPLL")
+    ('thalVPLL', 'acompcorGsr', 'thalVPLL')
+    """
+    pieces = _LABEL.findall(name)
+    if not pieces:
+        raise UsageError(UNNAMEABLE.format(name=name))
+    return str(pieces[0]) + "".join(piece[0].upper() + piece[1:] for piece in pieces[1:])
+
+
+def contrast_label(first: str, second: str) -> str:
+    """Return the label of the contrast *first* minus *second*.
+
+    Examples
+    --------
+    >>> contrast_label("RLS", "HC")
+    'RLSGtHC'
+    """
+    return camel_label(f"{first} gt {second}")
+
+
+def _capital(label: str) -> str:
+    return label[0].upper() + label[1:]
+
+
+def _uncapital(label: str) -> str:
+    return label[0].lower() + label[1:]
+
+
+def _written(product: Product, given: dict[str, str]) -> dict[str, str]:
+    """Return the entities as the file name has them, after checking them against the row."""
+    known = {*product.required, *product.optional}
+    missing = [entity for entity in product.required if entity not in given]
+    extra = sorted(set(given) - known)
+    if missing or extra:
+        raise ValueError(WRONG_ENTITIES.format(product=product.name, missing=missing, extra=extra))
+    for entity, allowed in product.allowed:
+        label = given.get(entity, allowed[0])
+        if label not in allowed:
+            raise ValueError(
+                WRONG_LABEL.format(
+                    product=product.name, entity=entity, label=label, allowed=allowed
+                )
+            )
+    written = {**given, **dict(product.fixed)}
+    for argument, entity, prefix in product.renamed:
+        label = written.pop(argument)
+        written[entity] = prefix + _capital(label) if prefix else label
+    return written
+
+
+def _stem(written: dict[str, str], suffix: str) -> str:
+    pairs = [f"{entity}-{written[entity]}" for entity in ENTITY_ORDER if entity in written]
+    return "_".join([*pairs, suffix])
+
+
+def _owner(participant: str, session: str | None) -> dict[str, str]:
+    owner = {"sub": camel_label(participant)}
+    return owner if session is None else owner | {"ses": camel_label(session)}
+
+
+def _labels(entities: dict[str, str | None]) -> dict[str, str]:
+    return {name: camel_label(str(value)) for name, value in entities.items() if value is not None}
+
+
+def derivative(
+    product: str, participant: str, session: str | None = None, **entities: str | None
+) -> str:
+    """Return the relative path of one output of a participant.
+
+    Parameters
+    ----------
+    product : str
+        Name of a row of :data:`PRODUCTS`.
+    participant, session : str
+        Labels without prefix; ``session`` is ``None`` where the data have none.
+    **entities : str
+        Labels by short entity name; ``None`` leaves the entity out. Values go through
+        :func:`camel_label`, so names of seeds and strategies may be given as they are.
+
+    Raises
+    ------
+    ValueError
+        An entity is missing or does not belong to the product (a defect of the caller).
+
+    Examples
+    --------
+    >>> derivative("t1w", "01", "A", space="MNI152NLin2009cAsym", res="2")
+    'sub-01/ses-A/anat/sub-01_ses-A_space-MNI152NLin2009cAsym_res-2_desc-preproc_T1w.nii.gz'
+    >>> derivative("t1w_to_std_xfm", "01", space="MNI152NLin2009cAsym")
+    'sub-01/anat/sub-01_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.h5'
+    """
+    row = _BY_NAME[product]
+    owner = _owner(participant, session)
+    name = _stem(owner | _written(row, _labels(entities)), row.suffix) + row.extension
+    folders = [f"{entity}-{label}" for entity, label in owner.items()]
+    return "/".join([*folders, row.folder, name])
+
+
+def _extension(path: str) -> str:
+    for extension in _EXTENSIONS:
+        if path.endswith(extension):
+            return extension
+    raise ValueError(NOT_OURS.format(path=path, reason="its extension is unknown"))
+
+
+def sidecar(path: str) -> str:
+    """Return the path of the JSON file that goes with an output.
+
+    Examples
+    --------
+    >>> sidecar("sub-01/anat/sub-01_desc-preproc_T1w.nii.gz")
+    'sub-01/anat/sub-01_desc-preproc_T1w.json'
+    """
+    return path[: -len(_extension(path))] + ".json"
+
+
+def figure(
+    participant: str,
+    session: str | None,
+    what: str,
+    *,
+    suffix: str | None = None,
+    extension: Literal["svg", "png"] = "svg",
+    **entities: str | None,
+) -> str:
+    """Return the relative path of a picture of the participant page.
+
+    ``suffix`` is ``bold`` when a task is given and ``T1w`` otherwise, unless stated.
+
+    Examples
+    --------
+    >>> figure("01", None, "carpet", task="rest", run="1")
+    'sub-01/figures/sub-01_task-rest_run-1_desc-carpet_bold.svg'
+    """
+    owner = _owner(participant, session)
+    written = owner | _labels(entities) | {"desc": camel_label(what)}
+    _check_known(what, written)
+    name = _stem(written, suffix or ("bold" if "task" in written else "T1w"))
+    return f"sub-{owner['sub']}/figures/{name}.{extension}"
+
+
+def _check_known(what: str, entities: dict[str, str]) -> None:
+    unknown = sorted(set(entities) - set(ENTITY_ORDER))
+    if unknown:
+        raise ValueError(WRONG_ENTITIES.format(product=what, missing=[], extra=unknown))
+
+
+def report_page(participant: str) -> str:
+    """Return the relative path of a participant's page."""
+    return f"sub-{camel_label(participant)}.html"
+
+
+def log_dir(participant: str | None, run_id: str) -> str:
+    """Return the relative path of the log folder of one run (``None``: of the group level)."""
+    return f"{'group' if participant is None else f'sub-{camel_label(participant)}'}/log/{run_id}"
+
+
+def group_map(model: str, stat: str, **entities: str | None) -> str:
+    """Return the relative path of a group map.
+
+    Examples
+    --------
+    >>> group_map("patients", "t", task="rest", space="MNI152NLin2009cAsym", res="2",
+    ...           denoise="acompcor", seed="PCC", meas="fisherz", contrast="RLSGtHC")
+    'group/model-patients/model-patients_task-rest_space-MNI152NLin2009cAsym_res-2_denoise-acompcor_seed-PCC_meas-fisherz_contrast-RLSGtHC_stat-t_statmap.nii.gz'
+    """
+    return _group_path("group_map", model, {**entities, "stat": stat})
+
+
+def group_table(model: str, table: str, **entities: str | None) -> str:
+    """Return the relative path of a group table (one of :data:`GROUP_TABLES`).
+
+    Examples
+    --------
+    >>> group_table("patients", "design", task="rest", denoise="acompcor")
+    'group/model-patients/model-patients_task-rest_denoise-acompcor_design.tsv'
+    """
+    return _group_path(f"group_{table}", model, entities)
+
+
+def _group_path(product: str, model: str, entities: dict[str, str | None]) -> str:
+    row = _BY_NAME[product]
+    label = camel_label(model)
+    written = _written(row, {**_labels(entities), "model": label})
+    return f"group/model-{label}/{_stem(written, row.suffix)}{row.extension}"
+
+
+def group_figure(
+    model: str, what: str, *, extension: Literal["svg", "png"] = "svg", **entities: str | None
+) -> str:
+    """Return the relative path of a picture of the group page."""
+    label = camel_label(model)
+    written = _labels(entities) | {"model": label, "desc": camel_label(what)}
+    _check_known(what, written)
+    return f"group/model-{label}/figures/{_stem(written, 'statmap')}.{extension}"
+
+
+def group_page(model: str) -> str:
+    """Return the relative path of the page of a group model."""
+    return f"group/model-{camel_label(model)}.html"
+
+
+def _split(path: str) -> tuple[dict[str, str], str, str]:
+    """Return the entities, the suffix and the extension of a file name."""
+    name = path.rsplit("/", 1)[-1]
+    extension = _extension(name)
+    *pairs, suffix = name[: -len(extension)].split("_")
+    entities: dict[str, str] = {}
+    for pair in pairs:
+        entity, dash, label = pair.partition("-")
+        if entity not in ENTITY_ORDER or not dash or not _LABEL.fullmatch(label):
+            raise ValueError(NOT_OURS.format(path=path, reason=f"{pair!r} is no entity"))
+        if entity in entities:
+            raise ValueError(NOT_OURS.format(path=path, reason=f"{entity}- stands there twice"))
+        entities[entity] = label
+    return entities, suffix, extension
+
+
+def _read(product: Product, written: dict[str, str]) -> dict[str, str] | None:
+    """Return the caller's entities when the written ones fit the row."""
+    given = dict(written)
+    for argument, entity, prefix in product.renamed:
+        label = given.pop(entity, "")
+        if not label.startswith(prefix) or len(label) == len(prefix):
+            return None
+        given[argument] = _uncapital(label[len(prefix) :]) if prefix else label
+    for entity, label in product.fixed:
+        if given.pop(entity, None) != label:
+            return None
+    try:
+        fits = _written(product, given) == written
+    except ValueError:
+        return None
+    return given if fits else None
+
+
+def parse(path: str) -> Parsed:
+    """Take an output's path apart; the inverse of :func:`derivative` and the group functions.
+
+    Raises
+    ------
+    ValueError
+        The path is not one that the table makes.
+
+    Examples
+    --------
+    >>> parse("sub-01/func/sub-01_task-rest_run-1_desc-confounds_timeseries.tsv").product
+    'confounds'
+    """
+    written, suffix, extension = _split(path)
+    participant, session = written.pop("sub", None), written.pop("ses", None)
+    for product in PRODUCTS:
+        if (product.suffix, product.extension) != (suffix, extension):
+            continue
+        if (product.folder == "group") != (participant is None):
+            continue
+        given = _read(product, written)
+        if given is None:
+            continue
+        model = given.pop("model", "")
+        if participant is None:
+            rebuilt = _group_path(product.name, model, {**given})
+            given["model"] = model
+        else:
+            rebuilt = derivative(product.name, participant, session, **given)
+        if rebuilt == path:
+            entities = tuple(sorted(given.items()))
+            return Parsed(
+                product=product.name, participant=participant, session=session, entities=entities
+            )
+    raise ValueError(NOT_OURS.format(path=path, reason="no row of the table makes this name"))
