@@ -9,27 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from rls_bids.dataset.products import ENTITY_ORDER, PRODUCTS, Product
 from rls_bids.errors import UsageError
 from rls_bids.records import Entities
-
-ENTITY_ORDER = (
-    *("sub", "ses", "model", "task", "acq", "ce", "rec", "dir", "run", "from", "to", "mode"),
-    *("space", "seg", "res", "label", "denoise", "seed", "meas", "contrast", "stat", "desc"),
-)
-RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
-GROUP_TABLES = ("clusters", "design", "participants", "roi")
-SEED_STATS = ("pearsonr", "fisherz")
-GROUP_STATS = (
-    "effect",
-    "variance",
-    "t",
-    "z",
-    "p",
-    "logp",
-    "hedgesg",
-    "hedgesglower",
-    "hedgesgupper",
-)
 
 UNNAMEABLE = "The name {name!r} has no letter or digit, so no file can be named after it."
 WRONG_ENTITIES = "{product}: missing entities {missing}, unexpected {extra}."
@@ -38,27 +20,6 @@ NOT_OURS = "{path} does not match any product of rls_bids: {reason}."
 
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
 _EXTENSIONS = (".nii.gz", ".tsv", ".json", ".h5", ".txt", ".svg", ".png")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
-    """One row of the table: what a kind of output is called.
-
-    ``fixed`` are entities with a constant label, ``required`` and ``optional`` those the caller
-    gives. ``renamed`` lists (argument, entity, prefix) where an argument is written under another
-    entity: the target space of a transform as ``to-``, the strategy of a denoised series in
-    ``desc-``. ``allowed`` limits an entity to certain labels.
-    """
-
-    name: str
-    folder: Literal["anat", "func", "group"]
-    suffix: str
-    extension: str
-    fixed: Entities = ()
-    required: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    renamed: tuple[tuple[str, str, str], ...] = ()
-    allowed: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,125 +32,6 @@ class Parsed:
     entities: Entities
 
 
-def _anat(name: str, suffix: str, extension: str = ".nii.gz", **rest: object) -> Product:
-    return Product(name=name, folder="anat", suffix=suffix, extension=extension, **rest)  # type: ignore[arg-type]
-
-
-def _func(
-    name: str,
-    suffix: str,
-    extension: str = ".nii.gz",
-    required: tuple[str, ...] = (),
-    optional: tuple[str, ...] = (),
-    **rest: object,
-) -> Product:
-    return Product(
-        name=name,
-        folder="func",
-        suffix=suffix,
-        extension=extension,
-        required=("task", *required),
-        optional=(*RUN_ENTITIES, *optional),
-        **rest,  # type: ignore[arg-type]
-    )
-
-
-def _group(
-    name: str, suffix: str, extension: str, required: tuple[str, ...], optional: tuple[str, ...]
-) -> Product:
-    return Product(
-        name=name,
-        folder="group",
-        suffix=suffix,
-        extension=extension,
-        required=("model", "task", "denoise", *required),
-        optional=optional,
-        allowed=(("stat", GROUP_STATS),),
-    )
-
-
-_STD = ("space", "res")
-_XFM = (("mode", "image"),)
-
-PRODUCTS: tuple[Product, ...] = (
-    _anat("t1w", "T1w", fixed=(("desc", "preproc"),), optional=_STD),
-    _anat("t1w_mask", "mask", fixed=(("desc", "brain"),), optional=_STD),
-    _anat("dseg", "dseg", optional=_STD),
-    _anat(
-        "probseg",
-        "probseg",
-        required=("label",),
-        optional=_STD,
-        allowed=(("label", ("GM", "WM", "CSF")),),
-    ),
-    _anat(
-        "t1w_to_std_xfm",
-        "xfm",
-        ".h5",
-        fixed=(("from", "T1w"), *_XFM),
-        required=("space",),
-        renamed=(("space", "to", ""),),
-    ),
-    _anat(
-        "std_to_t1w_xfm",
-        "xfm",
-        ".h5",
-        fixed=(*_XFM, ("to", "T1w")),
-        required=("space",),
-        renamed=(("space", "from", ""),),
-    ),
-    _func("boldref", "boldref"),
-    _func("boldref_std", "boldref", required=("space",), optional=("res",)),
-    _func(
-        "bold_mask_std",
-        "mask",
-        required=("space",),
-        optional=("res",),
-        fixed=(("desc", "brain"),),
-    ),
-    _func("boldref_to_t1w_xfm", "xfm", ".txt", fixed=(("from", "boldref"), *_XFM, ("to", "T1w"))),
-    _func(
-        "hmc_xfm",
-        "xfm",
-        ".txt",
-        fixed=(("desc", "hmc"), ("from", "orig"), *_XFM, ("to", "boldref")),
-    ),
-    _func("confounds", "timeseries", ".tsv", fixed=(("desc", "confounds"),)),
-    _func("outliers", "outliers", ".tsv"),
-    _func("design", "design", ".tsv", required=("denoise",)),
-    _func(
-        "preproc_bold",
-        "bold",
-        required=("space",),
-        optional=("res",),
-        fixed=(("desc", "preproc"),),
-    ),
-    _func(
-        "denoised_bold",
-        "bold",
-        required=("space", "denoise"),
-        optional=("res",),
-        renamed=(("denoise", "desc", "denoised"),),
-    ),
-    _func(
-        "seed_map",
-        "statmap",
-        required=("space", "denoise", "seed", "stat"),
-        optional=("res",),
-        allowed=(("stat", SEED_STATS),),
-    ),
-    _group(
-        "group_map",
-        "statmap",
-        ".nii.gz",
-        ("space", "meas", "contrast", "stat"),
-        ("res", "seed", "desc"),
-    ),
-    *(
-        _group(f"group_{table}", table, ".tsv", (), ("seg", "seed", "meas", "contrast", "desc"))
-        for table in GROUP_TABLES
-    ),
-)
 _BY_NAME = {product.name: product for product in PRODUCTS}
 
 
@@ -371,7 +213,7 @@ def group_map(model: str, stat: str, **entities: str | None) -> str:
 
 
 def group_table(model: str, table: str, **entities: str | None) -> str:
-    """Return the relative path of a group table (one of :data:`GROUP_TABLES`).
+    """Return the relative path of a group table (``clusters``, ``design``, ``participants`` or ``roi``).
 
     Examples
     --------

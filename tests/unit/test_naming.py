@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rls_bids.dataset import naming
-from rls_bids.dataset.naming import PRODUCTS, derivative, parse
+from rls_bids.dataset.naming import derivative, parse
+from rls_bids.dataset.products import PRODUCTS
 from rls_bids.errors import UsageError
 
 MNI = "MNI152NLin2009cAsym"
