@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from rls_bids.dataset.products import ENTITY_ORDER, PRODUCTS, Product
+from rls_bids.dataset.products import ENTITY_ORDER, PRODUCTS, STRATEGY_DESC, Product
 from rls_bids.errors import UsageError
 from rls_bids.records import Entities
 
@@ -63,14 +63,6 @@ def contrast_label(first: str, second: str) -> str:
     return camel_label(f"{first} gt {second}")
 
 
-def _capital(label: str) -> str:
-    return label[0].upper() + label[1:]
-
-
-def _uncapital(label: str) -> str:
-    return label[0].lower() + label[1:]
-
-
 def _written(product: Product, given: dict[str, str]) -> dict[str, str]:
     """Return the entities as the file name has them, after checking them against the row."""
     known = {*product.required, *product.optional}
@@ -87,9 +79,9 @@ def _written(product: Product, given: dict[str, str]) -> dict[str, str]:
                 )
             )
     written = {**given, **dict(product.fixed)}
-    for argument, entity, prefix in product.renamed:
-        label = written.pop(argument)
-        written[entity] = prefix + _capital(label) if prefix else label
+    if product.strategy_in_desc:
+        label = written.pop("denoise")
+        written["desc"] = STRATEGY_DESC + label[0].upper() + label[1:]
     return written
 
 
@@ -104,7 +96,12 @@ def _owner(participant: str, session: str | None) -> dict[str, str]:
 
 
 def _labels(entities: dict[str, str | None]) -> dict[str, str]:
-    return {name: camel_label(str(value)) for name, value in entities.items() if value is not None}
+    """Return the given labels, cleaned; ``from_`` stands for ``from``, a word of Python's own."""
+    return {
+        name.removesuffix("_"): camel_label(value)
+        for name, value in entities.items()
+        if value is not None
+    }
 
 
 def derivative(
@@ -131,7 +128,7 @@ def derivative(
     --------
     >>> derivative("t1w", "01", "A", space="MNI152NLin2009cAsym", res="2")
     'sub-01/ses-A/anat/sub-01_ses-A_space-MNI152NLin2009cAsym_res-2_desc-preproc_T1w.nii.gz'
-    >>> derivative("t1w_to_std_xfm", "01", space="MNI152NLin2009cAsym")
+    >>> derivative("t1w_to_std_xfm", "01", to="MNI152NLin2009cAsym")
     'sub-01/anat/sub-01_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.h5'
     """
     row = _BY_NAME[product]
@@ -213,7 +210,7 @@ def group_map(model: str, stat: str, **entities: str | None) -> str:
 
 
 def group_table(model: str, table: str, **entities: str | None) -> str:
-    """Return the relative path of a group table (``clusters``, ``design``, ``participants`` or ``roi``).
+    """Return the relative path of one of the group tables (:data:`.GROUP_TABLES`).
 
     Examples
     --------
@@ -264,11 +261,11 @@ def _split(path: str) -> tuple[dict[str, str], str, str]:
 def _read(product: Product, written: dict[str, str]) -> dict[str, str] | None:
     """Return the caller's entities when the written ones fit the row."""
     given = dict(written)
-    for argument, entity, prefix in product.renamed:
-        label = given.pop(entity, "")
-        if not label.startswith(prefix) or len(label) == len(prefix):
+    if product.strategy_in_desc:
+        head, found, label = given.pop("desc", "").partition(STRATEGY_DESC)
+        if head or not found or not label:
             return None
-        given[argument] = _uncapital(label[len(prefix) :]) if prefix else label
+        given["denoise"] = label[0].lower() + label[1:]
     for entity, label in product.fixed:
         if given.pop(entity, None) != label:
             return None

@@ -33,9 +33,8 @@ class Product:
     """One row of the table: what a kind of output is called.
 
     ``fixed`` are entities with a constant label, ``required`` and ``optional`` those the caller
-    gives. ``renamed`` lists (argument, entity, prefix) where an argument is written under another
-    entity: the target space of a transform as ``to-``, the strategy of a denoised series in
-    ``desc-``. ``allowed`` limits an entity to certain labels.
+    gives. ``strategy_in_desc`` holds where BIDS knows the suffix and has no ``denoise-``: the
+    strategy is then written ``desc-denoised<Strategy>``. ``allowed`` limits an entity to certain labels.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Product:
     fixed: Entities = ()
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    renamed: tuple[tuple[str, str, str], ...] = ()
+    strategy_in_desc: bool = False
     allowed: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
@@ -86,6 +85,8 @@ def _group(
     )
 
 
+STRATEGY_DESC = "denoised"
+
 _STD = ("space", "res")
 _XFM = (("mode", "image"),)
 
@@ -105,16 +106,14 @@ PRODUCTS: tuple[Product, ...] = (
         "xfm",
         ".h5",
         fixed=(("from", "T1w"), *_XFM),
-        required=("space",),
-        renamed=(("space", "to", ""),),
+        required=("to",),
     ),
     _anat(
         "std_to_t1w_xfm",
         "xfm",
         ".h5",
         fixed=(*_XFM, ("to", "T1w")),
-        required=("space",),
-        renamed=(("space", "from", ""),),
+        required=("from",),
     ),
     _func("boldref", "boldref"),
     _func("boldref_std", "boldref", required=("space",), optional=("res",)),
@@ -147,7 +146,7 @@ PRODUCTS: tuple[Product, ...] = (
         "bold",
         required=("space", "denoise"),
         optional=("res",),
-        renamed=(("denoise", "desc", "denoised"),),
+        strategy_in_desc=True,
     ),
     _func(
         "seed_map",

@@ -27,8 +27,8 @@ PROMISED = [
         ("probseg", {"label": "GM", **STD}),
         f"anat/sub-01_space-{MNI}_res-2_label-GM_probseg.nii.gz",
     ),
-    (("t1w_to_std_xfm", {"space": MNI}), f"anat/sub-01_from-T1w_to-{MNI}_mode-image_xfm.h5"),
-    (("std_to_t1w_xfm", {"space": MNI}), f"anat/sub-01_from-{MNI}_to-T1w_mode-image_xfm.h5"),
+    (("t1w_to_std_xfm", {"to": MNI}), f"anat/sub-01_from-T1w_to-{MNI}_mode-image_xfm.h5"),
+    (("std_to_t1w_xfm", {"from_": MNI}), f"anat/sub-01_from-{MNI}_to-T1w_mode-image_xfm.h5"),
     (
         ("boldref_to_t1w_xfm", {"task": "rest", "run": "1"}),
         "func/sub-01_task-rest_run-1_from-boldref_to-T1w_mode-image_xfm.txt",
