@@ -25,6 +25,7 @@ class EstimateMotionOutputSpec(TraitedSpec):
     parameters = File(exists=True, desc="(n_volumes, 6) mm and rad, .npy")
     matrices = File(exists=True, desc="(n_volumes, 4, 4) pull matrices in RAS mm, .npy")
     boldref = File(exists=True, desc="mean of the realigned volumes")
+    itk_transforms = File(exists=True, desc="the matrices as ITK transforms, .txt")
 
 
 class EstimateMotion(SimpleInterface):
@@ -37,7 +38,7 @@ class EstimateMotion(SimpleInterface):
         import numpy as np
 
         from rls_bids.dataset.checks import read_bold
-        from rls_bids.interfaces.images import save_volume
+        from rls_bids.interfaces.images import save_itk_transforms, save_volume
         from rls_bids.numerics.realign import estimate_motion
 
         series, affine = read_bold(self.inputs.in_file)
@@ -46,6 +47,8 @@ class EstimateMotion(SimpleInterface):
         np.save(folder / "parameters.npy", motion.parameters)
         np.save(folder / "matrices.npy", motion.matrices)
         save_volume(motion.reference, affine, folder / "boldref.nii.gz")
+        save_itk_transforms(motion.matrices, folder / "motion.txt")
+        self._results["itk_transforms"] = str(folder / "motion.txt")
         self._results["parameters"] = str(folder / "parameters.npy")
         self._results["matrices"] = str(folder / "matrices.npy")
         self._results["boldref"] = str(folder / "boldref.nii.gz")
@@ -86,7 +89,7 @@ class ResampleSeries(SimpleInterface):
         import numpy as np
 
         from rls_bids.dataset.checks import read_bold
-        from rls_bids.interfaces.images import load_mask, save_masked, save_mask
+        from rls_bids.interfaces.images import STANDARD_CODE, load_mask, save_map, save_volume
         from rls_bids.numerics.confounds import temporal_snr
         from rls_bids.numerics.resample import resample_series
 
@@ -101,8 +104,9 @@ class ResampleSeries(SimpleInterface):
         folder = Path(runtime.cwd)
         np.save(folder / "series.npy", data)
         np.save(folder / "tsnr.npy", temporal_snr(data))
-        save_mask(mask, mask_affine, folder / "mask.nii.gz")
-        save_masked(data.mean(axis=0), mask, mask_affine, folder / "boldref_std.nii.gz")
+        mask_file = folder / "mask.nii.gz"
+        save_volume(mask, mask_affine, mask_file, dtype=np.uint8, code=STANDARD_CODE)
+        save_map(data.mean(axis=0), mask_file, folder / "boldref_std.nii.gz")
         for name in ("series", "tsnr"):
             self._results[name] = str(folder / f"{name}.npy")
         for name in ("mask", "boldref_std"):

@@ -14,6 +14,7 @@ from nipype.interfaces.base import (
 
 from rls_bids.dataset.description import atomic_write, read_json, write_json
 from rls_bids.dataset.naming import sidecar
+from rls_bids.interfaces.manifest import load_manifest
 
 
 def write_derivative(
@@ -87,13 +88,12 @@ class WriteManifest(SimpleInterface):
     output_spec = TraitedSpec
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
-        manifest = Path(self.inputs.manifest)
         base_dir = Path(self.inputs.base_dir)
-        for entry in read_json(manifest)["entries"]:
+        for entry in load_manifest(self.inputs.manifest):
             path = self.inputs.paths[entry["key"]]
             metadata = {**self.inputs.metadata[entry["key"]], **entry["metadata"]}
             if entry["file"]:
-                write_derivative(manifest.parent / entry["file"], base_dir, path, metadata)
+                write_derivative(Path(entry["file"]), base_dir, path, metadata)
             else:
                 write_json(base_dir / sidecar(path), metadata)
         return runtime

@@ -5,12 +5,13 @@ in its sidecar. The builders leave finished stages out, so that a second run rec
 with or without the work directory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import bids_uri, fingerprint, is_finished
+from rls_bids.dataset.naming import sidecar
+from rls_bids.dataset.description import bids_uri, fingerprint, is_finished, read_json
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import confounds, correlation, realign, resample, signal, slicetiming
 from rls_bids.records import Anatomy, BoldRun, Entities, Seed, Session, Template
@@ -45,9 +46,11 @@ class Stage:
     def is_finished(self, output_dir: str) -> bool:
         """Whether every product is valid on disk and every figure is there."""
         root = Path(output_dir)
-        return all(
-            is_finished(root, product.path, self.fingerprint) for product in self.products
-        ) and all((root / figure).is_file() for figure in self.figures)
+        if not all(is_finished(root, each.path, self.fingerprint) for each in self.products):
+            return False
+        if any("Missing" in read_json(root / sidecar(each.path)) for each in self.products):
+            return True  # what could not be made has no picture either
+        return all((root / figure).is_file() for figure in self.figures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,17 @@ class Place:
     def std(self) -> dict[str, str]:
         """Entities of an image on the standard grid."""
         return {"space": self.space, "res": self.resolution}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStages:
+    """Every stage of one session: runs, designs by strategy and run, maps by strategy and seed."""
+
+    anat: Stage
+    runs: tuple[Stage, ...]
+    designs: Mapping[str, tuple[Stage, ...]]
+    seeds: Mapping[str, Mapping[str, Stage]]
+    seeds_figure: str
 
 
 def place_of(settings: Settings) -> Place:
@@ -119,8 +133,8 @@ def anat_stage(anatomy: Anatomy, anat: AnatSettings, template: Template, place: 
                 f"Probability of {tissue}{where}.",
                 {**entities, "label": tissue},
             )
-    add("t1w_to_std", "t1w_to_std_xfm", "Resamples the T1w image onto the template.", {"to": place.space})
-    add("std_to_t1w", "std_to_t1w_xfm", "Resamples the template onto the T1w image.", {"from_": place.space})
+    add("t1w_to_std", "t1w_to_std_xfm", "Resamples the T1w image onto the template.", {"space": place.space})
+    add("std_to_t1w", "std_to_t1w_xfm", "Resamples the template onto the T1w image.", {"space": place.space})
     figures = tuple(naming.figure(*owner, what) for what in ("brainmask", "tissue", "normalization"))
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
@@ -166,7 +180,7 @@ def run_stage(run: BoldRun, anat: Stage, bold: BoldSettings, denoise: DenoiseSet
     add("confounds", "Confounding time series.", {})
     add("outliers", "Volumes that exceed the motion threshold: one column each.", {})
     figures = tuple(
-        naming.figure(*owner, what, **entities) for what in ("coregistration", "motion", "seeds")
+        naming.figure(*owner, what, **entities) for what in ("coregistration", "motion")
     )
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
@@ -256,6 +270,37 @@ def seed_stage(
         seed=entities["seed"],
     )
     return Stage(fingerprint=stamp, products=products, figures=(figure,))
+
+
+def stages_of(
+    session: Session, settings: Settings, template: Template, seeds: Mapping[str, Seed]
+) -> SessionStages:
+    """Return every stage of one session."""
+    place, denoise = place_of(settings), settings.denoise
+    anat = anat_stage(session.anatomy, settings.anat, template, place, settings.run.random_seed)
+    runs = tuple(run_stage(run, anat, settings.bold, denoise, place) for run in session.runs)
+    designs = {
+        strategy: tuple(
+            design_stage(run, strategy, stage, denoise, place)
+            for run, stage in zip(session.runs, runs, strict=True)
+        )
+        for strategy in denoise.strategies
+    }
+    maps = {
+        strategy: {
+            name: seed_stage(
+                session, strategy, seed, [seeds[each] for each in seed.members], stages, settings
+            )
+            for name, seed in seeds.items()
+        }
+        for strategy, stages in designs.items()
+    }
+    seeds_figure = naming.figure(
+        session.participant, session.session, "seeds", **dict(common_entities(session))
+    )
+    return SessionStages(
+        anat=anat, runs=runs, designs=designs, seeds=maps, seeds_figure=seeds_figure
+    )
 
 
 def _seed_metadata(seed: Seed, members: Sequence[Seed]) -> dict[str, object]:

@@ -1,0 +1,271 @@
+"""Confounds, nuisance regression, and the decision whether enough data is left."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from rls_bids.dataset.description import read_json, write_json
+from rls_bids.errors import RunRefused
+
+REFUSED_MSG = "{who}: too little data is left after denoising with {strategy}: {reasons}."
+REFUSED_HINT = (
+    "Use a smaller model (-p 6P), a wider or no band (--disable-bandpass-filter), milder "
+    "censoring (--fd-thresh), or lower --min-time and --min-df, and say so in your paper."
+)
+SHORTEST_RUN_S = 60.0
+
+
+def run_arithmetic(status: Mapping[str, object]) -> str:
+    """Return in words how many degrees of freedom one run keeps.
+
+    Examples
+    --------
+    >>> run_arithmetic({"Run": "run-1", "NumberOfVolumes": 20, "NumberOfVolumesKept": 20,
+    ...     "BandDimensions": 10, "NumberOfRegressors": 22, "ResidualDegreesOfFreedom": -12})
+    'run-1: 20 volumes, the band keeps 10 dimensions, 22 regressors, -12 left'
+    """
+    kept = status["NumberOfVolumesKept"]
+    censored = "" if kept == status["NumberOfVolumes"] else f" ({kept} kept)"
+    return (
+        f"{status['Run']}: {status['NumberOfVolumes']} volumes{censored}, "
+        f"the band keeps {status['BandDimensions']} dimensions, "
+        f"{status['NumberOfRegressors']} regressors, "
+        f"{status['ResidualDegreesOfFreedom']} left"
+    )
+
+
+def usable_runs(statuses: Sequence[Mapping[str, object]], min_time_s: float) -> list[int]:
+    """Return the positions of the runs that have something left and are not too short.
+
+    A run of under 60 s carries no connectivity, unless the user asks for less in total.
+    """
+    shortest = min(SHORTEST_RUN_S, min_time_s)
+    return [
+        index
+        for index, status in enumerate(statuses)
+        if int(str(status["ResidualDegreesOfFreedom"])) > 0
+        and float(str(status["SecondsKept"])) >= shortest
+    ]
+
+
+def refusal(
+    statuses: Sequence[Mapping[str, object]], *, who: str, strategy: str, min_time_s: float, min_df: int
+) -> str:
+    """Return why a session cannot be analysed, or an empty string.
+
+    The limits apply to the sum over the usable runs.
+    """
+    usable = [statuses[index] for index in usable_runs(statuses, min_time_s)]
+    seconds = sum(float(str(status["SecondsKept"])) for status in usable)
+    left = sum(int(str(status["ResidualDegreesOfFreedom"])) for status in usable)
+    reasons = []
+    if not usable:
+        reasons.append("no run has anything left")
+    elif left < min_df:
+        reasons.append(f"{left} degrees of freedom over all runs, --min-df asks for {min_df}")
+    if usable and seconds < min_time_s:
+        reasons.append(f"{seconds:.0f} s over all runs, --min-time asks for {min_time_s:.0f} s")
+    if not reasons:
+        return ""
+    reasons += [run_arithmetic(status) for status in statuses]
+    return REFUSED_MSG.format(who=who, strategy=strategy, reasons="; ".join(reasons))
+
+
+class ComputeConfoundsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `ComputeConfounds`."""
+
+    series = File(exists=True, mandatory=True, desc="(n_volumes, n_voxels) .npy")
+    mask = File(exists=True, mandatory=True, desc="voxels of `series`")
+    parameters = File(exists=True, mandatory=True, desc="(n_volumes, 6) mm and rad, .npy")
+    white_matter = File(exists=True, mandatory=True, desc="probability on the standard grid")
+    csf = File(exists=True, mandatory=True, desc="probability on the standard grid")
+    repetition_time = traits.Float(mandatory=True, desc="s")
+    fd_threshold_mm = traits.Float(mandatory=True, desc="0: no outliers")
+    version = traits.Str(mandatory=True, desc="kernel version")
+
+
+class ComputeConfoundsOutputSpec(TraitedSpec):
+    """Outputs of `ComputeConfounds`."""
+
+    confounds = File(exists=True, desc="table with fMRIPrep's column names")
+    metadata = File(exists=True, desc="how the components were made, .json")
+    outliers = File(exists=True, desc="one column per outlier volume")
+
+
+class ComputeConfounds(SimpleInterface):
+    """Compute the confounds table from the unsmoothed series on the standard grid."""
+
+    input_spec = ComputeConfoundsInputSpec
+    output_spec = ComputeConfoundsOutputSpec
+
+    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        import numpy as np
+
+        from rls_bids.interfaces.images import load_mask, load_volume
+        from rls_bids.interfaces.tables import save_table
+        from rls_bids.numerics.confounds import assemble, outlier_columns
+
+        mask, _ = load_mask(self.inputs.mask)
+        table, metadata = assemble(
+            np.load(self.inputs.series),
+            mask,
+            np.load(self.inputs.parameters),
+            white_matter=load_volume(self.inputs.white_matter).data,
+            csf=load_volume(self.inputs.csf).data,
+            repetition_time=self.inputs.repetition_time,
+        )
+        outliers = outlier_columns(table["framewise_displacement"], self.inputs.fd_threshold_mm)
+        folder = Path(runtime.cwd)
+        save_table(table | outliers, folder / "confounds.tsv")
+        save_table(outliers, folder / "outliers.tsv", n_rows=len(table["framewise_displacement"]))
+        write_json(folder / "confounds.json", metadata)
+        self._results["confounds"] = str(folder / "confounds.tsv")
+        self._results["outliers"] = str(folder / "outliers.tsv")
+        self._results["metadata"] = str(folder / "confounds.json")
+        return runtime
+
+
+class DenoiseInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `Denoise`."""
+
+    series = File(exists=True, mandatory=True, desc="(n_volumes, n_voxels) .npy")
+    mask = File(exists=True, mandatory=True, desc="voxels of `series`")
+    confounds = File(exists=True, mandatory=True, desc="table with fMRIPrep's column names")
+    run = traits.Str(mandatory=True, desc="what to call the run in messages")
+    strategy = traits.Str(mandatory=True, desc="which confounds are regressed")
+    repetition_time = traits.Float(mandatory=True, desc="s")
+    band_hz = traits.List(traits.Float(), desc="low and high edge; empty: no band-pass")
+    filter_order = traits.Int(2, usedefault=True, desc="of the Butterworth filter")
+    fd_threshold_mm = traits.Float(mandatory=True, desc="0: no censoring")
+    smoothing_fwhm_mm = traits.Float(mandatory=True, desc="0: no smoothing")
+    version = traits.Str(mandatory=True, desc="kernel version")
+
+
+class DenoiseOutputSpec(TraitedSpec):
+    """Outputs of `Denoise`."""
+
+    denoised = File(exists=True, desc="(n_kept, n_voxels) residuals, .npy")
+    smoothed = File(exists=True, desc="the same, smoothed within the mask, .npy")
+    design = File(exists=True, desc="regressors as fitted, .tsv")
+    status = File(exists=True, desc="what is left, .json")
+
+
+class Denoise(SimpleInterface):
+    """Regress the confounds and band-pass in one step, then smooth.
+
+    A run with nothing left is not an error here: it has zero rows and says so in `status`;
+    `SelectRuns` decides over all runs of the session.
+    """
+
+    input_spec = DenoiseInputSpec
+    output_spec = DenoiseOutputSpec
+
+    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        import numpy as np
+
+        from rls_bids.interfaces.images import load_volume
+        from rls_bids.interfaces.tables import load_table, save_table
+        from rls_bids.numerics.confounds import columns_for, fill_missing
+        from rls_bids.numerics.resample import smooth_in_mask
+        from rls_bids.numerics.signal import denoise, sample_mask
+
+        table = load_table(self.inputs.confounds)
+        band = tuple(self.inputs.band_hz) or None
+        names = columns_for(self.inputs.strategy, list(table), band_pass=band is not None)
+        regressors = fill_missing(np.array([table[name] for name in names]).T.reshape(-1, len(names)))
+        fd = table["framewise_displacement"]
+        kept = sample_mask(fd, self.inputs.fd_threshold_mm)
+        result = denoise(
+            np.load(self.inputs.series),
+            regressors.reshape(len(fd), len(names)),
+            repetition_time=self.inputs.repetition_time,
+            kept=kept,
+            band=band,
+            order=self.inputs.filter_order,
+        )
+        mask = load_volume(self.inputs.mask)
+        smoothed = smooth_in_mask(
+            result.data, mask.data > 0, mask.voxel_sizes_mm, self.inputs.smoothing_fwhm_mm
+        )
+        folder = Path(runtime.cwd)
+        np.save(folder / "denoised.npy", result.data)
+        np.save(folder / "smoothed.npy", smoothed)
+        save_table(dict(zip(names, regressors[kept].T, strict=True)), folder / "design.tsv", n_rows=int(kept.sum()))
+        status = {
+            "Run": self.inputs.run,
+            "Strategy": self.inputs.strategy,
+            "Regressors": names,
+            "RepetitionTime": self.inputs.repetition_time,
+            "NumberOfVolumes": result.n_volumes,
+            "NumberOfVolumesKept": result.n_kept,
+            "SecondsKept": result.n_kept * self.inputs.repetition_time,
+            "MinutesKept": round(result.n_kept * self.inputs.repetition_time / 60, 3),
+            "BandDimensions": result.band_dimensions,
+            "NumberOfRegressors": result.n_regressors,
+            "ResidualDegreesOfFreedom": result.residual_df,
+            "MeanFramewiseDisplacement": round(float(np.nanmean(fd)), 5),
+            "MaxFramewiseDisplacement": round(float(np.nanmax(fd)), 5),
+        }
+        write_json(folder / "status.json", status)
+        for name in ("denoised", "smoothed"):
+            self._results[name] = str(folder / f"{name}.npy")
+        self._results["design"] = str(folder / "design.tsv")
+        self._results["status"] = str(folder / "status.json")
+        return runtime
+
+
+class SelectRunsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `SelectRuns`, one entry a run in each list."""
+
+    denoised = InputMultiObject(File(exists=True), mandatory=True, desc="residuals")
+    smoothed = InputMultiObject(File(exists=True), mandatory=True, desc="smoothed residuals")
+    mask = InputMultiObject(File(exists=True), mandatory=True, desc="voxels of the series")
+    tsnr = InputMultiObject(File(exists=True), mandatory=True, desc="before denoising")
+    status = InputMultiObject(File(exists=True), mandatory=True, desc="what is left")
+    who = traits.Str(mandatory=True, desc="participant and session, for the message")
+    strategy = traits.Str(mandatory=True, desc="for the message")
+    min_time_s = traits.Float(mandatory=True, desc="over all runs")
+    min_df = traits.Int(mandatory=True, desc="over all runs")
+
+
+class SelectRunsOutputSpec(TraitedSpec):
+    """Outputs of `SelectRuns`: the usable runs only."""
+
+    denoised = OutputMultiObject(File(exists=True), desc="residuals")
+    smoothed = OutputMultiObject(File(exists=True), desc="smoothed residuals")
+    mask = OutputMultiObject(File(exists=True), desc="voxels of the series")
+    tsnr = OutputMultiObject(File(exists=True), desc="before denoising")
+    status = OutputMultiObject(File(exists=True), desc="what is left")
+
+
+class SelectRuns(SimpleInterface):
+    """Pass the usable runs of a session on, or refuse the session with the arithmetic."""
+
+    input_spec = SelectRunsInputSpec
+    output_spec = SelectRunsOutputSpec
+
+    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        statuses = [read_json(Path(path)) for path in self.inputs.status]
+        reason = refusal(
+            statuses,
+            who=self.inputs.who,
+            strategy=self.inputs.strategy,
+            min_time_s=self.inputs.min_time_s,
+            min_df=self.inputs.min_df,
+        )
+        if reason:
+            raise RunRefused(reason, REFUSED_HINT)
+        usable = usable_runs(statuses, self.inputs.min_time_s)
+        for name in ("denoised", "smoothed", "mask", "tsnr", "status"):
+            files = getattr(self.inputs, name)
+            self._results[name] = [files[index] for index in usable]
+        return runtime

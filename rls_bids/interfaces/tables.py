@@ -1,0 +1,28 @@
+"""Tab-separated tables as BIDS wants them: ``n/a`` for what is missing, full precision."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+
+def save_table(
+    columns: "Mapping[str, np.ndarray]", path: Path, *, n_rows: int | None = None
+) -> None:
+    """Write one column per entry; ``n_rows`` keeps the length of a table without columns."""
+    import pandas as pd
+
+    index = range(n_rows) if n_rows is not None else None
+    frame = pd.DataFrame({name: list(column) for name, column in columns.items()}, index=index)
+    frame.to_csv(path, sep="\t", na_rep="n/a", index=False, float_format="%.8g")
+
+
+def load_table(path: str | Path) -> "dict[str, np.ndarray]":
+    """Read a numeric table; ``n/a`` becomes NaN."""
+    import pandas as pd
+
+    frame = pd.read_csv(path, sep="\t", na_values=["n/a"])
+    return {str(name): frame[name].to_numpy(dtype=float) for name in frame.columns}

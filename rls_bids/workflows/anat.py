@@ -1,0 +1,122 @@
+"""The anatomical graph: T1w image to brain, tissues and standard space."""
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+
+from rls_bids.interfaces.anat import BiasCorrect, ExtractBrain, SegmentTissue
+from rls_bids.interfaces.figures import PlotAnatomy
+from rls_bids.interfaces.registration import NormalizeToTemplate, ResampleToStandard
+from rls_bids.records import Anatomy, Template
+from rls_bids.settings import AnatSettings, RunSettings
+from rls_bids.workflows.sinks import add_figure_sink, add_sink
+from rls_bids.workflows.stages import ANAT_VERSION, TISSUES, Place, Stage
+
+FIELDS = ("t1w", "mask", "dseg", *TISSUES, "t1w_to_std", "std_to_t1w", "GM_std", "WM_std", "CSF_std", "dseg_std")
+
+
+def init_finished_anat_wf(stage: Stage, place: Place, name: str) -> pe.Workflow:
+    """Offer the outputs of a finished anatomical stage from the output directory."""
+    workflow = pe.Workflow(name=name)
+    outputnode = pe.Node(IdentityInterface(fields=list(FIELDS)), name="outputnode")
+    for field in FIELDS:
+        setattr(outputnode.inputs, field, f"{place.output_dir}/{stage.product(field).path}")
+    workflow.add_nodes([outputnode])
+    return workflow
+
+
+def init_anat_wf(
+    anatomy: Anatomy, stage: Stage, template: Template, place: Place, anat: AnatSettings, run: RunSettings, *, name: str
+) -> pe.Workflow:
+    """Build the anatomical graph of one T1w image.
+
+    Outputs
+    -------
+    t1w, mask, dseg, GM, WM, CSF : files in T1w space
+    GM_std, WM_std, CSF_std, dseg_std : files on the standard grid
+    t1w_to_std, std_to_t1w : composite transforms
+    """
+    workflow = pe.Workflow(name=name)
+    threads = run.omp_nthreads
+    bias = pe.Node(
+        BiasCorrect(in_file=anatomy.t1w, sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION),
+        name="bias_correction",
+        n_procs=threads,
+    )
+    brain = pe.Node(
+        ExtractBrain(mode=anat.skull_strip, n_threads=threads, version=ANAT_VERSION), name="brain_extraction", mem_gb=1
+    )
+    tissue = pe.Node(
+        SegmentTissue(sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION),
+        name="tissue_segmentation",
+        n_procs=threads,
+        mem_gb=1.5,
+    )
+    normalise = pe.Node(
+        NormalizeToTemplate(
+            template=template.brain,
+            sloppy=anat.sloppy,
+            random_seed=run.random_seed,
+            n_threads=threads,
+            version=ANAT_VERSION,
+        ),
+        name="normalisation",
+        n_procs=threads,
+        mem_gb=3,
+    )
+    standard = pe.Node(
+        ResampleToStandard(
+            template=template.brain, space=place.space, resolution=place.resolution, version=ANAT_VERSION
+        ),
+        name="standard_space",
+        mem_gb=1,
+    )
+    outputnode = pe.Node(IdentityInterface(fields=list(FIELDS)), name="outputnode")
+    workflow.connect(
+        [
+            (bias, brain, [("out_file", "in_file")]),
+            (bias, tissue, [("out_file", "in_file")]),
+            (brain, tissue, [("out_mask", "mask")]),
+            (bias, normalise, [("out_file", "in_file")]),
+            (brain, normalise, [("out_mask", "mask")]),
+            (normalise, standard, [("t1w_to_std", "transform")]),
+            (bias, standard, [("out_file", "t1w")]),
+            (brain, standard, [("out_mask", "mask")]),
+            (tissue, standard, [(key, key) for key in ("dseg", *TISSUES)]),
+            (bias, outputnode, [("out_file", "t1w")]),
+            (brain, outputnode, [("out_mask", "mask")]),
+            (tissue, outputnode, [(key, key) for key in ("dseg", *TISSUES)]),
+            (normalise, outputnode, [(key, key) for key in ("t1w_to_std", "std_to_t1w")]),
+            (standard, outputnode, [(f"{key}_std", f"{key}_std") for key in ("dseg", *TISSUES)]),
+        ]
+    )
+    _add_outputs(workflow, stage, place, template)
+    return workflow
+
+
+def _add_outputs(workflow: pe.Workflow, stage: Stage, place: Place, template: Template) -> None:
+    """Write every product and figure of the stage."""
+    node = {each: workflow.get_node(each) for each in workflow.list_node_names()}
+    sources = {
+        "t1w": ("bias_correction", "out_file"),
+        "mask": ("brain_extraction", "out_mask"),
+        "dseg": ("tissue_segmentation", "dseg"),
+        **{tissue: ("tissue_segmentation", tissue) for tissue in TISSUES},
+        "t1w_to_std": ("normalisation", "t1w_to_std"),
+        "std_to_t1w": ("normalisation", "std_to_t1w"),
+        **{f"{key}_std": ("standard_space", f"{key}_std") for key in ("t1w", "mask", "dseg", *TISSUES)},
+    }
+    for key, (source, field) in sources.items():
+        sink = add_sink(workflow, stage.product(key), place, node[source], field)
+        if key in {"t1w", "t1w_std"}:
+            workflow.connect(node["brain_extraction"], "metadata", sink, "metadata_file")
+    figures = pe.Node(PlotAnatomy(template=template.brain), name="figures")
+    workflow.connect(
+        [
+            (node["bias_correction"], figures, [("out_file", "t1w")]),
+            (node["brain_extraction"], figures, [("out_mask", "mask")]),
+            (node["tissue_segmentation"], figures, [("dseg", "dseg")]),
+            (node["standard_space"], figures, [("t1w_std", "t1w_std"), ("mask_std", "mask_std")]),
+        ]
+    )
+    for path, field in zip(stage.figures, ("brain_mask", "tissue", "normalization"), strict=True):
+        add_figure_sink(workflow, path, place, figures, field)

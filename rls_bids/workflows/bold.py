@@ -1,0 +1,129 @@
+"""The BOLD graph of one run: from the raw series to standard space in one interpolation."""
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+
+from rls_bids.interfaces.bold import EstimateMotion, ResampleSeries
+from rls_bids.interfaces.denoise import ComputeConfounds
+from rls_bids.interfaces.figures import PlotCoregistration, PlotMotion
+from rls_bids.interfaces.registration import Coregister
+from rls_bids.numerics import confounds, realign, resample, slicetiming
+from rls_bids.records import BoldRun
+from rls_bids.settings import BoldSettings, DenoiseSettings, RunSettings
+from rls_bids.workflows.sinks import add_figure_sink, add_sink
+from rls_bids.workflows.stages import COREGISTRATION_VERSION, Place, Stage
+
+RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}"
+
+
+def init_bold_wf(
+    bold_run: BoldRun,
+    stage: Stage,
+    place: Place,
+    bold: BoldSettings,
+    denoise: DenoiseSettings,
+    run: RunSettings,
+    *,
+    name: str,
+) -> pe.Workflow:
+    """Build the preprocessing graph of one run.
+
+    Inputs
+    ------
+    t1w, mask, dseg : the anatomy; WM_std, CSF_std : tissues on the standard grid
+    points, std_mask : where each standard voxel lies in the T1w image
+
+    Outputs
+    -------
+    series, mask, tsnr : masked standard-space series; confounds : table
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(
+        IdentityInterface(["t1w", "mask", "dseg", "WM_std", "CSF_std", "points", "std_mask"]),
+        name="inputnode",
+    )
+    outputnode = pe.Node(IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode")
+    common = {"in_file": bold_run.bold, "dummy_scans": bold.dummy_scans}
+    motion = pe.Node(
+        EstimateMotion(**common, version=realign.VERSION), name="head_motion", mem_gb=2
+    )
+    coregister = pe.Node(
+        Coregister(n_threads=run.omp_nthreads, random_seed=run.random_seed, version=COREGISTRATION_VERSION),
+        name="coregistration",
+        n_procs=run.omp_nthreads,
+        mem_gb=1,
+    )
+    resampling = pe.Node(
+        ResampleSeries(
+            **common,
+            repetition_time=bold_run.repetition_time,
+            slice_timing=list(bold_run.slice_timing or ()),
+            slice_encoding_direction=bold_run.slice_encoding_direction,
+            version=RESAMPLING_VERSION,
+        ),
+        name="resampling",
+        mem_gb=3,
+    )
+    nuisance = pe.Node(
+        ComputeConfounds(
+            repetition_time=bold_run.repetition_time,
+            fd_threshold_mm=denoise.fd_threshold_mm,
+            version=confounds.VERSION,
+        ),
+        name="confounds",
+        mem_gb=2,
+    )
+    workflow.connect(
+        [
+            (motion, coregister, [("boldref", "boldref")]),
+            (inputnode, coregister, [("t1w", "t1w"), ("mask", "mask")]),
+            (motion, resampling, [("matrices", "matrices")]),
+            (coregister, resampling, [("t1w_to_boldref", "t1w_to_boldref")]),
+            (inputnode, resampling, [("points", "points"), ("std_mask", "std_mask")]),
+            (resampling, nuisance, [("series", "series"), ("mask", "mask")]),
+            (motion, nuisance, [("parameters", "parameters")]),
+            (inputnode, nuisance, [("WM_std", "white_matter"), ("CSF_std", "csf")]),
+            (resampling, outputnode, [("series", "series"), ("mask", "mask"), ("tsnr", "tsnr")]),
+            (nuisance, outputnode, [("confounds", "confounds")]),
+        ]
+    )
+    _add_outputs(workflow, stage, place, bold_run, denoise)
+    return workflow
+
+
+def _add_outputs(
+    workflow: pe.Workflow, stage: Stage, place: Place, bold_run: BoldRun, denoise: DenoiseSettings
+) -> None:
+    """Write every product and figure of the stage."""
+    node = {each: workflow.get_node(each) for each in workflow.list_node_names()}
+    sources = {
+        "boldref": ("head_motion", "boldref"),
+        "hmc_xfm": ("head_motion", "itk_transforms"),
+        "boldref_to_t1w_xfm": ("coregistration", "boldref_to_t1w"),
+        "boldref_std": ("resampling", "boldref_std"),
+        "bold_mask_std": ("resampling", "mask"),
+        "confounds": ("confounds", "confounds"),
+        "outliers": ("confounds", "outliers"),
+    }
+    sinks = {
+        key: add_sink(workflow, stage.product(key), place, node[source], field)
+        for key, (source, field) in sources.items()
+    }
+    workflow.connect(node["confounds"], "metadata", sinks["confounds"], "metadata_file")
+    workflow.connect(node["coregistration"], "metadata", sinks["boldref_to_t1w_xfm"], "metadata_file")
+    coregistration = pe.Node(PlotCoregistration(), name="figure_coregistration")
+    motion = pe.Node(
+        PlotMotion(
+            repetition_time=bold_run.repetition_time, fd_threshold_mm=denoise.fd_threshold_mm
+        ),
+        name="figure_motion",
+    )
+    workflow.connect(
+        [
+            (node["inputnode"], coregistration, [("t1w", "t1w"), ("mask", "mask"), ("dseg", "dseg")]),
+            (node["coregistration"], coregistration, [("boldref_in_t1w", "boldref")]),
+            (node["confounds"], motion, [("confounds", "confounds")]),
+        ]
+    )
+    add_figure_sink(workflow, stage.figures[0], place, coregistration, "coregistration")
+    add_figure_sink(workflow, stage.figures[1], place, motion, "motion")

@@ -1,0 +1,117 @@
+"""The measure graph of one session and one strategy, over all its usable runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+
+from rls_bids.interfaces.denoise import SelectRuns
+from rls_bids.interfaces.figures import PlotSeedMaps
+from rls_bids.interfaces.measure import SeedMaps
+from rls_bids.interfaces.sink import WriteManifest
+from rls_bids.measures import MEASURES
+from rls_bids.numerics import correlation
+from rls_bids.records import Seed, Session
+from rls_bids.settings import DenoiseSettings
+from rls_bids.workflows.sinks import node_name
+from rls_bids.workflows.stages import Place, Stage
+
+RUN_FIELDS = ("denoised", "smoothed", "mask", "tsnr", "status")
+
+
+def session_label(session: Session) -> str:
+    """Return how a session is called in messages."""
+    labels = [f"sub-{session.participant}"]
+    if session.session:
+        labels.append(f"ses-{session.session}")
+    return "_".join([*labels, f"task-{session.task}"])
+
+
+def init_measures_wf(
+    session: Session,
+    strategy: str,
+    stages: Mapping[str, Stage],
+    seeds: Mapping[str, Seed],
+    place: Place,
+    denoise: DenoiseSettings,
+    *,
+    name: str,
+) -> pe.Workflow:
+    """Build the seed maps of one session: one node a network, of its unfinished seeds only.
+
+    Inputs
+    ------
+    denoised, smoothed, mask, tsnr, status : lists, one entry a run; tissues : GM, WM, CSF; background
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(
+        IdentityInterface([*RUN_FIELDS, "GM_std", "WM_std", "CSF_std"]), name="inputnode"
+    )
+    select = pe.Node(
+        SelectRuns(
+            who=session_label(session),
+            strategy=strategy,
+            min_time_s=denoise.min_time_s,
+            min_df=denoise.min_df,
+        ),
+        name="select_runs",
+        run_without_submitting=True,
+    )
+    workflow.connect(inputnode, "status", select, "status")
+    workflow.connect([(inputnode, select, [(f, f) for f in RUN_FIELDS if f != "status"])])
+    networks = sorted({seeds[label].network for label in stages})
+    for network in networks:
+        chosen = [label for label in stages if seeds[label].network == network]
+        _add_network(workflow, network, chosen, stages, seeds, place)
+    return workflow
+
+
+def _add_network(
+    workflow: pe.Workflow,
+    network: str,
+    chosen: Sequence[str],
+    stages: Mapping[str, Stage],
+    seeds: Mapping[str, Seed],
+    place: Place,
+) -> None:
+    """Add the node, the sink and the figures of one network's seeds."""
+    version = f"{MEASURES['seed'].version}-{correlation.VERSION}"
+    members = {member for label in chosen for member in seeds[label].members}
+    needed = [seeds[label] for label in sorted({*chosen, *members})]
+    maps = pe.Node(
+        SeedMaps(
+            seeds=[asdict(seed) for seed in needed], wanted=sorted(chosen), version=version
+        ),
+        name=node_name("seed", network),
+        mem_gb=2,
+    )
+    products = [(label, product) for label in chosen for product in stages[label].products]
+    sink = pe.Node(
+        WriteManifest(
+            base_dir=place.output_dir,
+            paths={f"{label}:{product.key}": product.path for label, product in products},
+            metadata={f"{label}:{product.key}": product.metadata for label, product in products},
+        ),
+        name=node_name("ds", network),
+        run_without_submitting=True,
+    )
+    plots = pe.Node(
+        PlotSeedMaps(
+            seeds=[asdict(seed) for seed in needed],
+            base_dir=place.output_dir,
+            paths={label: stages[label].figures[0] for label in chosen},
+        ),
+        name=node_name("figure", network),
+        mem_gb=1,
+    )
+    select, inputnode = workflow.get_node("select_runs"), workflow.get_node("inputnode")
+    tissues = [(f"{tissue}_std", f"{tissue}_std") for tissue in ("GM", "WM", "CSF")]
+    workflow.connect(
+        [
+            (select, maps, [(field, field) for field in RUN_FIELDS]),
+            (inputnode, maps, tissues),
+            (maps, sink, [("manifest", "manifest")]),
+            (maps, plots, [("manifest", "manifest")]),
+        ]
+    )

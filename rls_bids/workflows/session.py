@@ -1,0 +1,143 @@
+"""The graph of one session: its runs, then what is computed over them together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.pipeline import engine as pe
+
+from rls_bids.interfaces.figures import PlotSeeds
+from rls_bids.interfaces.registration import StandardPoints
+from rls_bids.records import Seed, Session, Template
+from rls_bids.settings import Settings
+from rls_bids.workflows.bold import init_bold_wf
+from rls_bids.workflows.denoise import init_denoise_wf
+from rls_bids.workflows.measures import RUN_FIELDS, init_measures_wf
+from rls_bids.workflows.sinks import add_figure_sink, node_name
+from rls_bids.workflows.stages import ANAT_VERSION, SessionStages, place_of
+
+ANAT_FIELDS = ("t1w", "mask", "dseg", "t1w_to_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
+TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
+
+
+def init_session_wf(
+    session: Session,
+    stages: SessionStages,
+    wanted: Mapping[str, Sequence[str]],
+    template: Template,
+    seeds: Mapping[str, Seed],
+    settings: Settings,
+    *,
+    name: str,
+) -> pe.Workflow:
+    """Build the graph of one session; `wanted` lists the unfinished seeds of each strategy.
+
+    Inputs
+    ------
+    t1w, mask, dseg, t1w_to_std, GM_std, WM_std, CSF_std, dseg_std : the anatomy
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(IdentityInterface(list(ANAT_FIELDS)), name="inputnode")
+    points = pe.Node(
+        StandardPoints(
+            template=template.brain,
+            space=settings.anat.space,
+            resolution=settings.anat.resolution,
+            version=ANAT_VERSION,
+        ),
+        name="standard_points",
+        mem_gb=1,
+    )
+    figure = pe.Node(
+        PlotSeeds(seeds=[asdict(seed) for seed in seeds.values()]), name="figure_seeds"
+    )
+    workflow.connect(
+        [
+            (inputnode, points, [("t1w_to_std", "transform")]),
+            (inputnode, figure, [("t1w", "t1w")]),
+            (points, figure, [("points", "points"), ("std_mask", "std_mask")]),
+        ]
+    )
+    add_figure_sink(workflow, stages.seeds_figure, place_of(settings), figure, "seeds")
+    for index in range(len(session.runs)):
+        _add_run(workflow, session, stages, index, settings)
+    for strategy, labels in wanted.items():
+        _add_strategy(workflow, session, strategy, stages, labels, seeds, settings)
+    return workflow
+
+
+def _add_run(
+    workflow: pe.Workflow, session: Session, stages: SessionStages, index: int, settings: Settings
+) -> None:
+    """Add preprocessing and, for every strategy, denoising of one run."""
+    run, place = session.runs[index], place_of(settings)
+    bold = init_bold_wf(
+        run,
+        stages.runs[index],
+        place,
+        settings.bold,
+        settings.denoise,
+        settings.run,
+        name=f"bold_{index}",
+    )
+    inputnode, points = workflow.get_node("inputnode"), workflow.get_node("standard_points")
+    anatomy = ("t1w", "mask", "dseg", "WM_std", "CSF_std")
+    workflow.connect(
+        [
+            (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),
+            (points, bold, [(f, f"inputnode.{f}") for f in ("points", "std_mask")]),
+        ]
+    )
+    for strategy, designs in stages.designs.items():
+        denoise = init_denoise_wf(
+            run,
+            strategy,
+            designs[index],
+            place,
+            settings.denoise,
+            name=f"denoise_{node_name(strategy)}_{index}",
+        )
+        handed = ("series", "mask", "confounds")
+        workflow.connect(
+            [
+                (bold, denoise, [(f"outputnode.{f}", f"inputnode.{f}") for f in handed]),
+                (inputnode, denoise, [("dseg_std", "inputnode.dseg_std")]),
+            ]
+        )
+
+
+def _add_strategy(
+    workflow: pe.Workflow,
+    session: Session,
+    strategy: str,
+    stages: SessionStages,
+    labels: Sequence[str],
+    seeds: Mapping[str, Seed],
+    settings: Settings,
+) -> None:
+    """Add the measures of one strategy over all runs."""
+    slug = node_name(strategy)
+    measures = init_measures_wf(
+        session,
+        strategy,
+        {label: stages.seeds[strategy][label] for label in labels},
+        seeds,
+        place_of(settings),
+        settings.denoise,
+        name=f"measures_{slug}",
+    )
+    inputnode = workflow.get_node("inputnode")
+    workflow.connect(
+        [(inputnode, measures, [(field, f"inputnode.{field}") for field in TISSUES_STD])]
+    )
+    n_runs = len(session.runs)
+    for field in RUN_FIELDS:
+        over_runs = pe.Node(
+            Merge(n_runs), name=f"{field}_{slug}", run_without_submitting=True
+        )
+        for index in range(n_runs):
+            origin = f"bold_{index}" if field in {"mask", "tsnr"} else f"denoise_{slug}_{index}"
+            workflow.connect(
+                workflow.get_node(origin), f"outputnode.{field}", over_runs, f"in{index + 1}"
+            )
+        workflow.connect(over_runs, "out", measures, f"inputnode.{field}")

@@ -1,0 +1,43 @@
+"""Nodes that write: names and sidecars come finished from the stages."""
+
+from nipype.pipeline import engine as pe
+
+from rls_bids.dataset.naming import camel_label
+from rls_bids.interfaces.sink import WriteDerivative
+from rls_bids.workflows.stages import Place, Product
+
+
+def add_sink(
+    workflow: pe.Workflow, product: Product, place: Place, source: pe.Node, field: str
+) -> pe.Node:
+    """Write ``source.field`` as `product`; return the sink, e.g. to connect `metadata_file`."""
+    sink = pe.Node(
+        WriteDerivative(base_dir=place.output_dir, path=product.path, metadata=product.metadata),
+        name=f"ds_{product.key}",
+        run_without_submitting=True,
+    )
+    workflow.connect(source, field, sink, "in_file")
+    return sink
+
+
+def add_figure_sink(
+    workflow: pe.Workflow, path: str, place: Place, source: pe.Node, field: str
+) -> None:
+    """Write the figure ``source.field`` to `path`."""
+    sink = pe.Node(
+        WriteDerivative(base_dir=place.output_dir, path=path, metadata={}),
+        name=f"ds_figure_{field}",
+        run_without_submitting=True,
+    )
+    workflow.connect(source, field, sink, "in_file")
+
+
+def node_name(*parts: str | None) -> str:
+    """Join labels into a legal node name.
+
+    Examples
+    --------
+    >>> node_name("sub", "01", None, "acq-x")
+    'sub_01_acqx'
+    """
+    return "_".join(camel_label(part) for part in parts if part)
