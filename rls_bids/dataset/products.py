@@ -34,7 +34,8 @@ class Product:
 
     ``fixed`` are entities with a constant label, ``required`` and ``optional`` those the caller
     gives. ``strategy_in_desc`` holds where BIDS knows the suffix and has no ``denoise-``: the
-    strategy is then written ``desc-denoised<Strategy>``. ``allowed`` limits an entity to certain labels.
+    strategy is then written ``desc-denoised<Strategy>``. ``allowed`` limits an entity to certain
+    labels.
     """
 
     name: str
