@@ -6,8 +6,9 @@ from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
+from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
-from rls_bids.dataset.naming import sidecar
+from rls_bids.engine.crashes import set_crash_dir
 from rls_bids.errors import EXIT_DATA
 from rls_bids.interfaces.denoise import REFUSED_HINT, refusal
 from rls_bids.records import Anatomy, Note, Participant, Seed, Session, Template
@@ -33,6 +34,7 @@ def init_participants_wf(
     settings: Settings,
     template: Template,
     seeds: Mapping[str, Seed],
+    run_id: str,
 ) -> Plan:
     """Build one sub-graph a participant, of the unfinished stages only."""
     workflow = pe.Workflow(name="rls_bids", base_dir=settings.run.work_dir)
@@ -51,6 +53,8 @@ def init_participants_wf(
             unfinished += 1
             _add_session(graph, session, stages, wanted, template, seeds, settings)
         if unfinished:
+            log_dir = Path(settings.input.output_dir, naming.log_dir(participant.label, run_id))
+            set_crash_dir(graph, str(log_dir), participant.label)
             workflow.add_nodes([graph])
         n_unfinished += unfinished
     return Plan(workflow=workflow, n_unfinished=n_unfinished, notes=tuple(notes))
@@ -110,7 +114,7 @@ def _refusals(session: Session, stages: SessionStages, settings: Settings) -> di
     for strategy, designs in stages.designs.items():
         if not all(design.is_finished(str(root)) for design in designs):
             continue
-        statuses = [read_json(root / sidecar(design.products[0].path)) for design in designs]
+        statuses = [read_json(root / naming.sidecar(design.products[0].path)) for design in designs]
         reason = refusal(
             statuses,
             who=session_label(session),

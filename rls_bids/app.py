@@ -1,0 +1,146 @@
+"""The road of the data on one page: query, graph, run, report."""
+
+import logging
+import sys
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rls_bids import __version__
+from rls_bids.dataset import naming
+from rls_bids.dataset.description import atomic_write, write_dataset_description, write_descriptions
+from rls_bids.dataset.query import index_participants, plan_text
+from rls_bids.engine.config import configure_nipype
+from rls_bids.engine.crashes import Failure
+from rls_bids.engine.pool import run_workflow
+from rls_bids.errors import EXIT_DATA, EXIT_FAILED, EXIT_OK
+from rls_bids.records import Note, Participant, Seed
+from rls_bids.reports.collect import collect_participant
+from rls_bids.reports.html import write_participant_page
+from rls_bids.reports.methods import write_citation
+from rls_bids.resources import load_seeds, select_seeds
+from rls_bids.resources.templates import locate_template
+from rls_bids.settings import Settings, to_toml
+from rls_bids.workflows.participant import init_participants_wf
+
+LOGGER = logging.getLogger("rls_bids")
+REFUSED = "RunRefused"
+
+
+def run_participant(settings: Settings) -> int:
+    """Take every requested participant from raw data to seed maps and a page.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 (something failed) or 65 (no usable data of a participant).
+    """
+    template = locate_template(settings.anat.space, settings.anat.resolution)
+    seeds = {seed.name: seed for seed in select_seeds(load_seeds(settings.measures.seeds_file))}
+    participants = index_participants(settings.input, settings.bold)
+    if settings.run.dry_run:
+        sys.stdout.write(plan_text(participants, settings) + "\n")
+        return EXIT_OK
+    run_id = new_run_id()
+    write_dataset_description(settings.input.output_dir, settings.input.bids_dir, __version__)
+    write_citation(settings)
+    for participant in participants:
+        _save_settings(settings, naming.log_dir(participant.label, run_id))
+    notes = [note for participant in participants for note in participant.notes]
+    if not (settings.run.reports_only or settings.run.boilerplate_only):
+        notes += _compute(participants, settings, seeds, run_id)
+    _write_pages(participants, notes, settings)
+    write_descriptions(settings.input.output_dir)
+    for note in notes:
+        _tell(note)
+    return exit_status(participants, notes, n_strategies=len(settings.denoise.strategies))
+
+
+def new_run_id() -> str:
+    """Return a sortable name for the logs of one call."""
+    return f"{datetime.now().astimezone():%Y%m%d-%H%M%S}_{uuid.uuid4()}"
+
+
+def _save_settings(settings: Settings, log_dir: str) -> None:
+    """Write the settings of this call to a log folder of the output directory."""
+    atomic_write(Path(settings.input.output_dir, log_dir, "settings.toml"), to_toml(settings))
+
+
+def _compute(
+    participants: Sequence[Participant],
+    settings: Settings,
+    seeds: Mapping[str, Seed],
+    run_id: str,
+) -> list[Note]:
+    """Build the graph of what is unfinished, run it, and return what was refused or failed."""
+    output_dir, work_dir = settings.input.output_dir, settings.run.work_dir
+    configure_nipype(settings.run, work_dir, str(Path(output_dir, naming.log_dir(None, run_id))))
+    template = locate_template(settings.anat.space, settings.anat.resolution)
+    plan = init_participants_wf(participants, settings, template, seeds, run_id)
+    if not plan.n_unfinished:
+        LOGGER.info("Every output is finished already; nothing is computed.")
+        return list(plan.notes)
+    LOGGER.info("%d unfinished stages of %d participants.", plan.n_unfinished, len(participants))
+    failures = run_workflow(plan.workflow, settings.run)
+    return [*plan.notes, *(note_of(failure) for failure in failures)]
+
+
+def note_of(failure: Failure) -> Note:
+    """Turn the failure of a node into a note: refused data are skipped, the rest failed."""
+    return Note(
+        participant=failure.participant,
+        level="skipped" if failure.exception == REFUSED else "failed",
+        message=failure.message,
+        hint=failure.hint,
+        where=failure.crash_file or failure.node,
+        exit_status=failure.exit_status,
+    )
+
+
+def _write_pages(
+    participants: Iterable[Participant], notes: Sequence[Note], settings: Settings
+) -> None:
+    """Write one page a participant, whatever happened to it."""
+    for participant in participants:
+        own = [note for note in notes if note.participant == participant.label]
+        page = collect_participant(settings.input.output_dir, participant.label, own, settings)
+        path = write_participant_page(Path(settings.input.output_dir), page)
+        LOGGER.info("Report of sub-%s: %s", participant.label, path)
+
+
+def _tell(note: Note) -> None:
+    """Log a note at its level."""
+    level = {"info": logging.INFO, "warning": logging.WARNING, "skipped": logging.WARNING}
+    who = f"sub-{note.participant}: " if note.participant else ""
+    LOGGER.log(level.get(note.level, logging.ERROR), "%s%s %s", who, note.message, note.hint)
+
+
+def exit_status(
+    participants: Sequence[Participant], notes: Sequence[Note], *, n_strategies: int
+) -> int:
+    """Return 0, 1 or 65 for what happened to the requested participants.
+
+    Something that failed gives 1, but 65 when unusable input data explain all of it: no requested
+    participant came through, or some were merely refused for too little data.
+    """
+    failed = [note for note in notes if note.level == "failed"]
+    unusable = set()
+    for participant in participants:
+        refused = [
+            note
+            for note in notes
+            if note.participant == participant.label
+            and note.level == "skipped"
+            and note.exit_status == EXIT_DATA
+        ]
+        broken = any(note.participant == participant.label for note in failed)
+        n_expected = len(participant.sessions) * n_strategies
+        if broken or not participant.sessions or len(refused) >= n_expected > 0:
+            unusable.add(participant.label)
+    if not failed and not unusable:
+        return EXIT_OK
+    only_data = all(note.exit_status == EXIT_DATA for note in failed)
+    if only_data and (not failed or len(unusable) == len(participants)):
+        return EXIT_DATA
+    return EXIT_FAILED
