@@ -1,0 +1,79 @@
+# Everything starts from python and pip: `make setup` makes .venv from $(PYTHON).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+N_CPUS ?= 2
+DEMO := demo
+
+# One thread a library: the process pool is what uses the cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
+export NO_ET ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-all lint format demo validate benchmark constraints clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
+
+# The stamps make a second run instant; a changed pyproject.toml or constraints.txt renews them.
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.setup  ## make .venv with the app and what its tests need
+
+test: setup  ## run the tests (under 20 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-all: setup  ## run the slow tests too
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+lint: $(VENV)/.setup-dev  ## style, types, import contracts, Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+format: $(VENV)/.setup-dev  ## let ruff sort imports and lay out the code
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+demo: setup  ## synthetic cohort, preprocessing, seed maps, group comparison
+	$(BIN)/rls_bids_phantom $(DEMO)/bids --size small --random-seed 1
+	$(BIN)/rls_bids $(DEMO)/bids $(DEMO)/derivatives/rls_bids participant \
+	  -w $(DEMO)/work --n-cpus $(N_CPUS)
+	$(BIN)/rls_bids $(DEMO)/bids $(DEMO)/derivatives/rls_bids group \
+	  -w $(DEMO)/work --n-cpus $(N_CPUS)
+	@echo 'The group report:'
+	@ls -1 "$(CURDIR)/$(DEMO)"/derivatives/rls_bids/group/model-*.html
+
+validate: setup  ## the BIDS validator over the demo's input and output
+	$(BIN)/bids-validator-deno $(DEMO)/bids --ignoreWarnings
+	$(BIN)/bids-validator-deno $(DEMO)/derivatives/rls_bids --ignoreWarnings
+
+benchmark: setup  ## the figures of docs/performance.md
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+constraints:  ## freeze the newest versions that fit together, from a fresh environment
+	rm -rf $(VENV)-fresh
+	$(PYTHON) -m venv $(VENV)-fresh
+	$(VENV)-fresh/bin/python -m pip install --quiet '.[dev]'
+	{ echo '# Versions that were tested together; refreshed by `make constraints`.'; \
+	  $(VENV)-fresh/bin/python -m pip freeze --exclude rls_bids | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$'; } > constraints.tmp
+	mv constraints.tmp constraints.txt
+	rm -rf $(VENV)-fresh
+
+clean:  ## remove .venv, the demo and caches
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
