@@ -60,7 +60,7 @@ NO_ORIENTATION = "{path}: the header has neither sform nor qform; left and right
 
 _DAMAGED = (OSError, EOFError, ValueError, zlib.error)
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_SIXFORM_TOLERANCE_MM = 0.1
+_FORM_TOLERANCE_MM = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,8 @@ def _load(path: str | Path) -> Any:  # noqa: ANN401 - nibabel's images have loos
     from nibabel.spatialimages import HeaderDataError
 
     check_fetched(path)
+    if not Path(path).stat().st_size:
+        raise InputDataError(UNREADABLE.format(path=path, reason="it is empty"), UNREADABLE_HINT)
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):
@@ -117,7 +119,7 @@ def read_header(path: str | Path) -> Header:
     header = image.header
     step = float(header["pixdim"][4]) if len(image.shape) == 4 else 0.0
     unit = header.get_xyzt_units()[1]
-    expected = int(header["vox_offset"]) + math.prod(image.shape) * header["bitpix"] // 8
+    expected = int(header["vox_offset"]) + math.prod(image.shape) * int(header["bitpix"]) // 8
     if str(path).endswith(".nii") and Path(path).stat().st_size < expected:
         reason = f"{Path(path).stat().st_size} bytes, {expected} expected"
         raise InputDataError(UNREADABLE.format(path=path, reason=reason), UNREADABLE_HINT)
@@ -139,7 +141,7 @@ def _orientation(path: str | Path, header: Any) -> str:  # noqa: ANN401
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in header.get_data_shape()[:3]]))
     points = np.vstack([corners.reshape(3, -1), np.ones(8)])
     distance = float(np.linalg.norm(((sform - qform) @ points)[:3], axis=0).max())
-    if distance <= _SIXFORM_TOLERANCE_MM:
+    if distance <= _FORM_TOLERANCE_MM:
         return ""
     return TWO_ORIENTATIONS.format(path=path, found=distance)
 

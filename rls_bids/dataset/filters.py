@@ -54,6 +54,9 @@ BAD_VALUE = (
     'a label, null, "*" or a list of these was expected.'
 )
 
+NO_STEPS = "no filter"
+STEP = "{name} keeps {kept} of {before}"
+
 _NUMBERED = ("run", "echo", "flip", "inv", "chunk")
 
 
@@ -181,3 +184,43 @@ def _wanted(value: Any, entity: str, query: str, path: str) -> Wanted:  # noqa: 
 def _nearest(found: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(found, known, n=1)
     return f"Did you mean {near[0]!r}?" if near else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The files left after each filter; ``steps`` says what each of them kept."""
+
+    files: list[BidsFile]
+    n_files: int
+    steps: tuple[tuple[str, int], ...]
+
+    def say(self) -> str:
+        """Return the steps as words."""
+        before, words = self.n_files, []
+        for name, kept in self.steps:
+            words.append(STEP.format(name=name, kept=kept, before=before))
+            before = kept
+        return ", ".join(words) or NO_STEPS
+
+
+def apply_queries(files: Sequence[BidsFile], queries: Sequence[tuple[str, Query]]) -> Selection:
+    """Apply one query after the other; an entity that comes again replaces its earlier wish."""
+    query: Query = {}
+    steps = []
+    found: list[BidsFile] = []
+    for name, wishes in queries:
+        query |= wishes
+        found = select(files, query)
+        steps.append((name, len(found)))
+    return Selection(files=found, n_files=steps[0][1], steps=tuple(steps[1:]))
+
+
+def together(selections: Sequence[Selection]) -> Selection:
+    """Return the numbers of all participants together."""
+    names = [name for name, _ in selections[0].steps]
+    kept = [sum(one.steps[place][1] for one in selections) for place in range(len(names))]
+    return Selection(
+        files=[file for one in selections for file in one.files],
+        n_files=sum(one.n_files for one in selections),
+        steps=tuple(zip(names, kept, strict=True)),
+    )

@@ -1,0 +1,237 @@
+"""One participant's files into records: runs and anatomies checked, chosen and grouped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rls_bids.dataset import checks
+from rls_bids.dataset.description import fingerprint, read_json
+from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
+from rls_bids.dataset.products import RUN_ENTITIES
+from rls_bids.errors import EXIT_DATA, InputDataError
+from rls_bids.records import Anatomy, BoldRun, Note, Participant, Session
+from rls_bids.settings import BoldSettings
+
+NOTHING_FOR_ONE = "sub-{participant} has no {kind} image that can be used ({steps})."
+STEPS = "{kind}: {n_files} found, {steps}"
+OTHER_T1W = "{used} is used; not used: {others}."
+BORROWED_T1W = "{where} has no T1w image of its own that can be used; {used} is used."
+PHASE = "{path} is a phase image and is left out."
+
+IMAGES = (".nii", ".nii.gz")
+_NOT_IN_NAME = ("datatype", "extension")
+_SAME_KIND = ("ses", "task", "acq", "ce", "rec")
+_USED_METADATA = ("RepetitionTime", "SliceTiming", "SliceEncodingDirection")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for, with queries ready to be applied one after the other."""
+
+    bids_dir: str
+    t1w: tuple[tuple[str, Query], ...]
+    bold: tuple[tuple[str, Query], ...]
+    session_labels: tuple[str, ...]
+    settings: BoldSettings
+    hash_content: Callable[[str], str]
+
+
+def participant_record(
+    label: str,
+    t1w: Selection,
+    bold: Selection | None,
+    files: Sequence[BidsFile],
+    sidecars: Mapping[str, Sequence[BidsFile]],
+    request: Request,
+) -> Participant:
+    """Turn one participant's files into records.
+
+    Parameters
+    ----------
+    label : str
+        The participant.
+    t1w, bold : Selection
+        The images that the filters left; ``None`` when BOLD images are not wanted.
+    files : sequence of BidsFile
+        All files of the participant.
+    sidecars : mapping
+        JSON files of the data set by folder.
+    request : Request
+        What was asked for.
+    """
+    notes = _found_notes(label, t1w, bold, files)
+    runs: list[BoldRun] = []
+    for file in bold.files if bold else []:
+        run, run_notes = _run(label, file, sidecars, request)
+        runs += [run] if run else []
+        notes += run_notes
+    sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
+    chosen, anatomy_notes = _choose_anatomies(label, t1w.files, sessions, request)
+    anatomies = {anatomy.t1w: anatomy for anatomy in chosen.values()}
+    return Participant(
+        label=label,
+        anatomies=tuple(anatomies[path] for path in sorted(anatomies, key=natural_key)),
+        sessions=_sessions(label, runs, chosen),
+        notes=(*notes, *anatomy_notes),
+    )
+
+
+def _found_notes(
+    label: str, t1w: Selection, bold: Selection | None, files: Sequence[BidsFile]
+) -> list[Note]:
+    """Say what each filter kept, what is left out by kind, and what is not there at all."""
+    notes = []
+    for kind, selection in (("T1w", t1w), ("BOLD", bold)):
+        if selection is None:
+            continue
+        steps = STEPS.format(kind=kind, n_files=selection.n_files, steps=selection.say())
+        if not selection.files:
+            message = NOTHING_FOR_ONE.format(participant=label, kind=kind, steps=steps)
+            notes.append(_note(label, "failed", message))
+        elif selection.steps:
+            notes.append(_note(label, "info", steps))
+    if bold is not None:
+        phases = select(files, {"suffix": ("bold",), "part": ("phase",), "extension": IMAGES})
+        notes += [_note(label, "info", PHASE.format(path=one.path), one.path) for one in phases]
+    return notes
+
+
+def _note(label: str, level: Any, message: str, where: str = "") -> Note:  # noqa: ANN401
+    status = EXIT_DATA if level in ("skipped", "failed") else 0
+    return Note(participant=label, level=level, message=message, where=where, exit_status=status)
+
+
+def _run(
+    label: str, file: BidsFile, sidecars: Mapping[str, Sequence[BidsFile]], request: Request
+) -> tuple[BoldRun | None, tuple[Note, ...]]:
+    """Check one BOLD file and make its record."""
+    if "echo" in file.entities:
+        message = checks.MULTI_ECHO.format(path=file.path)
+        return None, (_note(label, "skipped", message, file.path),)
+    try:
+        metadata = _metadata(file, sidecars)
+        facts, notes = checks.check_bold(
+            file.path,
+            metadata,
+            label,
+            dummy_scans=request.settings.dummy_scans,
+            use_slice_timing="slicetiming" not in request.settings.ignore,
+        )
+        if facts is None:
+            return None, notes
+        content = request.hash_content(file.path)
+    except InputDataError as error:
+        return None, (_note(label, "failed", error.message, file.path),)
+    used = {key: metadata.get(key) for key in _USED_METADATA}
+    entities = sorted(
+        (name, file.entities[name]) for name in ("task", *RUN_ENTITIES) if name in file.entities
+    )
+    run = BoldRun(
+        participant=label,
+        session=file.entities.get("ses"),
+        entities=tuple(entities),
+        bold=file.path,
+        content=content and fingerprint(image=content, metadata=used),
+        repetition_time=facts.repetition_time,
+        n_volumes=facts.n_volumes,
+        slice_timing=facts.slice_timing,
+        slice_encoding_direction=facts.slice_encoding_direction,
+    )
+    return run, notes
+
+
+def _metadata(file: BidsFile, sidecars: Mapping[str, Sequence[BidsFile]]) -> dict[str, Any]:
+    """Merge the JSON files that apply, from the root of the data set to the file's own folder."""
+    folder = Path(file.path).parent
+    wanted = set(file.entities.items())
+    merged: dict[str, Any] = {}
+    for place in reversed((folder, *folder.parents)):
+        applying = [
+            one
+            for one in sidecars.get(str(place), ())
+            if {pair for pair in one.entities.items() if pair[0] not in _NOT_IN_NAME} <= wanted
+        ]
+        for sidecar in sorted(applying, key=lambda one: len(one.entities)):
+            merged |= read_json(sidecar.path)
+    return merged
+
+
+def _anatomical_sessions(t1w: Selection, request: Request) -> set[str | None]:
+    """Return the sessions with a T1w image, where no BOLD image says which are needed."""
+    own: set[str | None] = {file.entities.get("ses") for file in t1w.files}
+    return {session for session in own if session in request.session_labels} or own
+
+
+def _choose_anatomies(
+    label: str, files: Sequence[BidsFile], sessions: set[str | None], request: Request
+) -> tuple[dict[str | None, Anatomy], list[Note]]:
+    """Choose each session's own T1w image, else the participant's first; broken ones are noted."""
+    notes: dict[str, list[Note]] = {}
+    usable: dict[str, Anatomy] = {}
+    chosen: dict[str | None, Anatomy] = {}
+    extra: list[Note] = []
+    for session in sorted(sessions, key=lambda one: one or ""):
+        own = [file for file in files if file.entities.get("ses") == session]
+        others = [file for file in files if file not in own]
+        for file in (*own, *others):
+            if file.path not in notes:
+                anatomy, notes[file.path] = _anatomy(label, file, request)
+                usable |= {file.path: anatomy} if anatomy else {}
+            if file.path in usable:
+                chosen[session] = usable[file.path]
+                extra += _say_choice(label, session, file, own)
+                break
+    return chosen, [note for found in notes.values() for note in found] + extra
+
+
+def _say_choice(
+    label: str, session: str | None, used: BidsFile, own: Sequence[BidsFile]
+) -> list[Note]:
+    name = Path(used.path).name
+    if used not in own:
+        where = f"ses-{session}" if session else f"sub-{label}"
+        message = BORROWED_T1W.format(where=where, used=name)
+        return [_note(label, "info", message, used.path)]
+    others = [Path(file.path).name for file in own if file != used]
+    if not others:
+        return []
+    message = OTHER_T1W.format(used=name, others=", ".join(others))
+    return [_note(label, "info", message, used.path)]
+
+
+def _anatomy(label: str, file: BidsFile, request: Request) -> tuple[Anatomy | None, list[Note]]:
+    is_usable, notes = checks.check_t1w(file.path, label)
+    if not is_usable:
+        return None, list(notes)
+    anatomy = Anatomy(
+        participant=label,
+        session=file.entities.get("ses"),
+        t1w=file.path,
+        content=request.hash_content(file.path),
+    )
+    return anatomy, list(notes)
+
+
+def _sessions(
+    label: str, runs: Sequence[BoldRun], anatomies: dict[str | None, Anatomy]
+) -> tuple[Session, ...]:
+    """Group runs that may be combined: same session, task, and kind of acquisition."""
+
+    def kind(run: BoldRun) -> tuple[str, ...]:
+        entities = {"ses": run.session or "", **dict(run.entities)}
+        return tuple(entities.get(name, "") for name in _SAME_KIND)
+
+    return tuple(
+        Session(
+            participant=label,
+            session=group[0].session,
+            task=dict(group[0].entities)["task"],
+            anatomy=anatomies[group[0].session],
+            runs=tuple(group),
+        )
+        for _, members in groupby(sorted(runs, key=kind), key=kind)
+        for group in [list(members)]
+        if group[0].session in anatomies
+    )
