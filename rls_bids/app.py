@@ -9,7 +9,11 @@ from pathlib import Path
 
 from rls_bids import __version__
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import atomic_write, write_dataset_description, write_descriptions
+from rls_bids.dataset.description import (
+    atomic_write,
+    write_dataset_description,
+    write_descriptions,
+)
 from rls_bids.dataset.query import index_participants, plan_text
 from rls_bids.engine.config import configure_nipype
 from rls_bids.engine.crashes import Failure
@@ -36,7 +40,6 @@ def run_participant(settings: Settings) -> int:
     int
         The exit status: 0, 1 (something failed) or 65 (no usable data of a participant).
     """
-    template = locate_template(settings.anat.space, settings.anat.resolution)
     seeds = {seed.name: seed for seed in select_seeds(load_seeds(settings.measures.seeds_file))}
     participants = index_participants(settings.input, settings.bold)
     if settings.run.dry_run:

@@ -1,6 +1,7 @@
 """Head motion on the acquired grid, and the one interpolation from raw to standard space."""
 
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -34,7 +35,7 @@ class EstimateMotion(SimpleInterface):
     input_spec = EstimateMotionInputSpec
     output_spec = EstimateMotionOutputSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
         from rls_bids.dataset.checks import read_bold
@@ -85,7 +86,7 @@ class ResampleSeries(SimpleInterface):
     input_spec = ResampleSeriesInputSpec
     output_spec = ResampleSeriesOutputSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
         from rls_bids.dataset.checks import read_bold
@@ -114,7 +115,7 @@ class ResampleSeries(SimpleInterface):
         return runtime
 
 
-def _in_step(series, inputs):  # type: ignore[no-untyped-def]
+def _in_step(series: Any, inputs: Any) -> Any:
     """Shift every slice to the middle of the slice acquisitions, where their times are known."""
     if not inputs.slice_timing:
         return series
@@ -129,3 +130,44 @@ def _in_step(series, inputs):  # type: ignore[no-untyped-def]
         reversed_axis=direction.endswith("-"),
         reference_time=mid_slice_time(inputs.slice_timing),
     )
+
+
+class UnmaskSeriesInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `UnmaskSeries`."""
+
+    series = File(exists=True, mandatory=True, desc="(n_volumes, n_voxels) .npy")
+    mask = File(exists=True, mandatory=True, desc="voxels of `series`")
+    repetition_time = traits.Float(mandatory=True, desc="s")
+
+
+class UnmaskSeriesOutputSpec(TraitedSpec):
+    """Outputs of `UnmaskSeries`."""
+
+    out_file = File(exists=True, desc="4D image, 0 outside the mask")
+
+
+class UnmaskSeries(SimpleInterface):
+    """Turn a masked series into a 4D image, for users who want it on disk."""
+
+    input_spec = UnmaskSeriesInputSpec
+    output_spec = UnmaskSeriesOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import nibabel as nib
+        import numpy as np
+
+        from rls_bids.interfaces.images import STANDARD_CODE, load_mask
+
+        mask, affine = load_mask(self.inputs.mask)
+        data = np.load(self.inputs.series)
+        volumes = np.zeros((*mask.shape, len(data)), dtype=np.float32)
+        volumes[mask] = data.T
+        image = nib.Nifti1Image(volumes, affine)
+        image.set_sform(affine, code=STANDARD_CODE)
+        image.set_qform(affine, code=STANDARD_CODE)
+        image.header.set_xyzt_units("mm", "sec")
+        image.header["pixdim"][4] = self.inputs.repetition_time
+        path = Path(runtime.cwd) / "bold.nii.gz"
+        nib.save(image, path)
+        self._results["out_file"] = str(path)
+        return runtime

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -58,7 +59,12 @@ def usable_runs(statuses: Sequence[Mapping[str, object]], min_time_s: float) -> 
 
 
 def refusal(
-    statuses: Sequence[Mapping[str, object]], *, who: str, strategy: str, min_time_s: float, min_df: int
+    statuses: Sequence[Mapping[str, object]],
+    *,
+    who: str,
+    strategy: str,
+    min_time_s: float,
+    min_df: int,
 ) -> str:
     """Return why a session cannot be analysed, or an empty string.
 
@@ -107,7 +113,7 @@ class ComputeConfounds(SimpleInterface):
     input_spec = ComputeConfoundsInputSpec
     output_spec = ComputeConfoundsOutputSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
         from rls_bids.interfaces.images import load_mask, load_volume
@@ -169,7 +175,7 @@ class Denoise(SimpleInterface):
     input_spec = DenoiseInputSpec
     output_spec = DenoiseOutputSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
         from rls_bids.interfaces.images import load_volume
@@ -181,7 +187,9 @@ class Denoise(SimpleInterface):
         table = load_table(self.inputs.confounds)
         band = tuple(self.inputs.band_hz) or None
         names = columns_for(self.inputs.strategy, list(table), band_pass=band is not None)
-        regressors = fill_missing(np.array([table[name] for name in names]).T.reshape(-1, len(names)))
+        regressors = fill_missing(
+            np.array([table[name] for name in names]).T.reshape(-1, len(names))
+        )
         fd = table["framewise_displacement"]
         kept = sample_mask(fd, self.inputs.fd_threshold_mm)
         result = denoise(
@@ -199,7 +207,11 @@ class Denoise(SimpleInterface):
         folder = Path(runtime.cwd)
         np.save(folder / "denoised.npy", result.data)
         np.save(folder / "smoothed.npy", smoothed)
-        save_table(dict(zip(names, regressors[kept].T, strict=True)), folder / "design.tsv", n_rows=int(kept.sum()))
+        save_table(
+            dict(zip(names, regressors[kept].T, strict=True)),
+            folder / "design.tsv",
+            n_rows=int(kept.sum()),
+        )
         status = {
             "Run": self.inputs.run,
             "Strategy": self.inputs.strategy,
@@ -253,7 +265,7 @@ class SelectRuns(SimpleInterface):
     input_spec = SelectRunsInputSpec
     output_spec = SelectRunsOutputSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         statuses = [read_json(Path(path)) for path in self.inputs.status]
         reason = refusal(
             statuses,

@@ -1,6 +1,7 @@
 """The general linear model over participants' maps."""
 
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -13,6 +14,7 @@ from nipype.interfaces.base import (
 
 from rls_bids.interfaces.manifest import save_manifest
 
+FDR_LEVEL = 0.05
 Z_FORMING = 3.2905  # two-sided p = .001
 
 
@@ -40,7 +42,7 @@ class FitGroupMaps(SimpleInterface):
     input_spec = FitGroupMapsInputSpec
     output_spec = FitGroupMapsOutputSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
         from rls_bids.interfaces.images import STANDARD_CODE, load_volume, save_volume
@@ -53,9 +55,7 @@ class FitGroupMaps(SimpleInterface):
         mask = (maps != 0).all(axis=0)  # participants' maps are 0 outside their field of view
         design = np.column_stack(list(load_table(self.inputs.design_file).values()))
         result = fit(maps[:, mask], design, np.array(self.inputs.contrast))
-        g, lower, upper = hedges_g(
-            result.t, result.df, self.inputs.n_first, self.inputs.n_second
-        )
+        g, lower, upper = hedges_g(result.t, result.df, self.inputs.n_first, self.inputs.n_second)
         values = {
             "effect": result.effect,
             "variance": result.variance,
@@ -68,7 +68,7 @@ class FitGroupMaps(SimpleInterface):
             "hedgesg_ciUpper": upper,
         }
         folder = Path(runtime.cwd)
-        n_found = int((values["p_fdr"] < 0.05).sum())
+        n_found = int((values["p_fdr"] < FDR_LEVEL).sum())
         metadata = {
             "DegreesOfFreedom": int(result.df),
             "NumberOfVoxels": int(mask.sum()),
@@ -86,7 +86,7 @@ class FitGroupMaps(SimpleInterface):
         return runtime
 
 
-def _maxima(values, mask, grid, folder):  # type: ignore[no-untyped-def]
+def _maxima(values: dict[str, Any], mask: Any, grid: Any, folder: Path) -> str:
     """Write the local maxima of both signs, with what the maps hold there."""
     import nibabel as nib
     import numpy as np

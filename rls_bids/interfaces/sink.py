@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -17,9 +18,7 @@ from rls_bids.dataset.naming import sidecar
 from rls_bids.interfaces.manifest import load_manifest
 
 
-def write_derivative(
-    source: Path, base_dir: Path, path: str, metadata: dict[str, object]
-) -> Path:
+def write_derivative(source: Path, base_dir: Path, path: str, metadata: dict[str, object]) -> Path:
     """Copy `source` to ``base_dir/path``, then write the sidecar that declares it finished.
 
     The sidecar comes last: a file whose sidecar is missing or old is not finished, so an
@@ -56,7 +55,7 @@ class WriteDerivative(SimpleInterface):
     input_spec = WriteDerivativeInputSpec
     output_spec = WriteDerivativeOutputSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         metadata = dict(self.inputs.metadata) if isdefined(self.inputs.metadata) else {}
         if isdefined(self.inputs.metadata_file):
             metadata |= read_json(Path(self.inputs.metadata_file))
@@ -87,7 +86,7 @@ class WriteManifest(SimpleInterface):
     input_spec = WriteManifestInputSpec
     output_spec = TraitedSpec
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def _run_interface(self, runtime: Any) -> Any:
         base_dir = Path(self.inputs.base_dir)
         for entry in load_manifest(self.inputs.manifest):
             path = self.inputs.paths[entry["key"]]

@@ -11,7 +11,18 @@ from rls_bids.settings import AnatSettings, RunSettings
 from rls_bids.workflows.sinks import add_figure_sink, add_sink
 from rls_bids.workflows.stages import ANAT_VERSION, TISSUES, Place, Stage
 
-FIELDS = ("t1w", "mask", "dseg", *TISSUES, "t1w_to_std", "std_to_t1w", "GM_std", "WM_std", "CSF_std", "dseg_std")
+FIELDS = (
+    "t1w",
+    "mask",
+    "dseg",
+    *TISSUES,
+    "t1w_to_std",
+    "std_to_t1w",
+    "GM_std",
+    "WM_std",
+    "CSF_std",
+    "dseg_std",
+)
 
 
 def init_finished_anat_wf(stage: Stage, place: Place, name: str) -> pe.Workflow:
@@ -25,7 +36,14 @@ def init_finished_anat_wf(stage: Stage, place: Place, name: str) -> pe.Workflow:
 
 
 def init_anat_wf(
-    anatomy: Anatomy, stage: Stage, template: Template, place: Place, anat: AnatSettings, run: RunSettings, *, name: str
+    anatomy: Anatomy,
+    stage: Stage,
+    template: Template,
+    place: Place,
+    anat: AnatSettings,
+    run: RunSettings,
+    *,
+    name: str,
 ) -> pe.Workflow:
     """Build the anatomical graph of one T1w image.
 
@@ -38,12 +56,16 @@ def init_anat_wf(
     workflow = pe.Workflow(name=name)
     threads = run.omp_nthreads
     bias = pe.Node(
-        BiasCorrect(in_file=anatomy.t1w, sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION),
+        BiasCorrect(
+            in_file=anatomy.t1w, sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION
+        ),
         name="bias_correction",
         n_procs=threads,
     )
     brain = pe.Node(
-        ExtractBrain(mode=anat.skull_strip, n_threads=threads, version=ANAT_VERSION), name="brain_extraction", mem_gb=1
+        ExtractBrain(mode=anat.skull_strip, n_threads=threads, version=ANAT_VERSION),
+        name="brain_extraction",
+        mem_gb=1,
     )
     tissue = pe.Node(
         SegmentTissue(sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION),
@@ -65,7 +87,10 @@ def init_anat_wf(
     )
     standard = pe.Node(
         ResampleToStandard(
-            template=template.brain, space=place.space, resolution=place.resolution, version=ANAT_VERSION
+            template=template.brain,
+            space=place.space,
+            resolution=place.resolution,
+            version=ANAT_VERSION,
         ),
         name="standard_space",
         mem_gb=1,
@@ -103,7 +128,10 @@ def _add_outputs(workflow: pe.Workflow, stage: Stage, place: Place, template: Te
         **{tissue: ("tissue_segmentation", tissue) for tissue in TISSUES},
         "t1w_to_std": ("normalisation", "t1w_to_std"),
         "std_to_t1w": ("normalisation", "std_to_t1w"),
-        **{f"{key}_std": ("standard_space", f"{key}_std") for key in ("t1w", "mask", "dseg", *TISSUES)},
+        **{
+            f"{key}_std": ("standard_space", f"{key}_std")
+            for key in ("t1w", "mask", "dseg", *TISSUES)
+        },
     }
     for key, (source, field) in sources.items():
         sink = add_sink(workflow, stage.product(key), place, node[source], field)

@@ -10,7 +10,7 @@ from rls_bids.interfaces.registration import Coregister
 from rls_bids.numerics import confounds, realign, resample, slicetiming
 from rls_bids.records import BoldRun
 from rls_bids.settings import BoldSettings, DenoiseSettings, RunSettings
-from rls_bids.workflows.sinks import add_figure_sink, add_sink
+from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import COREGISTRATION_VERSION, Place, Stage
 
 RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}"
@@ -42,13 +42,17 @@ def init_bold_wf(
         IdentityInterface(["t1w", "mask", "dseg", "WM_std", "CSF_std", "points", "std_mask"]),
         name="inputnode",
     )
-    outputnode = pe.Node(IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode")
+    outputnode = pe.Node(
+        IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode"
+    )
     common = {"in_file": bold_run.bold, "dummy_scans": bold.dummy_scans}
     motion = pe.Node(
         EstimateMotion(**common, version=realign.VERSION), name="head_motion", mem_gb=2
     )
     coregister = pe.Node(
-        Coregister(n_threads=run.omp_nthreads, random_seed=run.random_seed, version=COREGISTRATION_VERSION),
+        Coregister(
+            n_threads=run.omp_nthreads, random_seed=run.random_seed, version=COREGISTRATION_VERSION
+        ),
         name="coregistration",
         n_procs=run.omp_nthreads,
         mem_gb=1,
@@ -110,7 +114,18 @@ def _add_outputs(
         for key, (source, field) in sources.items()
     }
     workflow.connect(node["confounds"], "metadata", sinks["confounds"], "metadata_file")
-    workflow.connect(node["coregistration"], "metadata", sinks["boldref_to_t1w_xfm"], "metadata_file")
+    workflow.connect(
+        node["coregistration"], "metadata", sinks["boldref_to_t1w_xfm"], "metadata_file"
+    )
+    if "preproc_bold" in stage:
+        resampling = node["resampling"]
+        add_series_sink(
+            workflow,
+            stage.product("preproc_bold"),
+            place,
+            (resampling, "series"),
+            (resampling, "mask"),
+        )
     coregistration = pe.Node(PlotCoregistration(), name="figure_coregistration")
     motion = pe.Node(
         PlotMotion(
@@ -120,7 +135,11 @@ def _add_outputs(
     )
     workflow.connect(
         [
-            (node["inputnode"], coregistration, [("t1w", "t1w"), ("mask", "mask"), ("dseg", "dseg")]),
+            (
+                node["inputnode"],
+                coregistration,
+                [("t1w", "t1w"), ("mask", "mask"), ("dseg", "dseg")],
+            ),
             (node["coregistration"], coregistration, [("boldref_in_t1w", "boldref")]),
             (node["confounds"], motion, [("confounds", "confounds")]),
         ]

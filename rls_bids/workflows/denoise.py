@@ -8,7 +8,7 @@ from rls_bids.interfaces.figures import PlotCarpet
 from rls_bids.numerics import resample, signal
 from rls_bids.records import BoldRun
 from rls_bids.settings import DenoiseSettings
-from rls_bids.workflows.sinks import add_figure_sink, add_sink
+from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import Place, Stage
 
 
@@ -68,5 +68,13 @@ def init_denoise_wf(
     )
     design = add_sink(workflow, stage.product("design"), place, regression, "design")
     workflow.connect(regression, "status", design, "metadata_file")
+    if "denoised_bold" in stage:
+        add_series_sink(
+            workflow,
+            stage.product("denoised_bold"),
+            place,
+            (regression, "denoised"),
+            (inputnode, "mask"),
+        )
     add_figure_sink(workflow, stage.figures[0], place, carpet, "carpet")
     return workflow

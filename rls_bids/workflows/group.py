@@ -140,4 +140,3 @@ def _add_seed(workflow: pe.Workflow, model: SeedModel, names: GroupNames) -> Non
             (fit, plot, [("manifest", "manifest")]),
         ]
     )
-

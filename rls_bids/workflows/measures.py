@@ -42,7 +42,8 @@ def init_measures_wf(
 
     Inputs
     ------
-    denoised, smoothed, mask, tsnr, status : lists, one entry a run; tissues : GM, WM, CSF; background
+    denoised, smoothed, mask, tsnr, status : lists, one entry a run
+    GM_std, WM_std, CSF_std : tissue probabilities on the standard grid
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
@@ -80,9 +81,7 @@ def _add_network(
     members = {member for label in chosen for member in seeds[label].members}
     needed = [seeds[label] for label in sorted({*chosen, *members})]
     maps = pe.Node(
-        SeedMaps(
-            seeds=[asdict(seed) for seed in needed], wanted=sorted(chosen), version=version
-        ),
+        SeedMaps(seeds=[asdict(seed) for seed in needed], wanted=sorted(chosen), version=version),
         name=node_name("seed", network),
         mem_gb=2,
     )

@@ -114,7 +114,9 @@ def _refusals(session: Session, stages: SessionStages, settings: Settings) -> di
     for strategy, designs in stages.designs.items():
         if not all(design.is_finished(str(root)) for design in designs):
             continue
-        statuses = [read_json(root / naming.sidecar(design.products[0].path)) for design in designs]
+        statuses = [
+            read_json(root / naming.sidecar(design.products[0].path)) for design in designs
+        ]
         reason = refusal(
             statuses,
             who=session_label(session),

@@ -132,9 +132,7 @@ def _add_strategy(
     )
     n_runs = len(session.runs)
     for field in RUN_FIELDS:
-        over_runs = pe.Node(
-            Merge(n_runs), name=f"{field}_{slug}", run_without_submitting=True
-        )
+        over_runs = pe.Node(Merge(n_runs), name=f"{field}_{slug}", run_without_submitting=True)
         for index in range(n_runs):
             origin = f"bold_{index}" if field in {"mask", "tsnr"} else f"denoise_{slug}_{index}"
             workflow.connect(

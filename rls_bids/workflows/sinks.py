@@ -3,6 +3,7 @@
 from nipype.pipeline import engine as pe
 
 from rls_bids.dataset.naming import camel_label
+from rls_bids.interfaces.bold import UnmaskSeries
 from rls_bids.interfaces.sink import WriteDerivative
 from rls_bids.workflows.stages import Place, Product
 
@@ -18,6 +19,24 @@ def add_sink(
     )
     workflow.connect(source, field, sink, "in_file")
     return sink
+
+
+def add_series_sink(
+    workflow: pe.Workflow,
+    product: Product,
+    place: Place,
+    series: tuple[pe.Node, str],
+    mask: tuple[pe.Node, str],
+) -> None:
+    """Write a masked series as a 4D image; its sidecar states the repetition time."""
+    unmask = pe.Node(
+        UnmaskSeries(repetition_time=product.metadata["RepetitionTime"]),
+        name=f"unmask_{product.key}",
+        mem_gb=4,
+    )
+    workflow.connect(*series, unmask, "series")
+    workflow.connect(*mask, unmask, "mask")
+    add_sink(workflow, product, place, unmask, "out_file")
 
 
 def add_figure_sink(

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rls_bids.dataset import naming
-from rls_bids.dataset.naming import sidecar
 from rls_bids.dataset.description import bids_uri, fingerprint, is_finished, read_json
+from rls_bids.dataset.naming import sidecar
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import confounds, correlation, realign, resample, signal, slicetiming
 from rls_bids.records import Anatomy, BoldRun, Entities, Seed, Session, Template
-from rls_bids.settings import AnatSettings, BoldSettings, DenoiseSettings, Settings
+from rls_bids.settings import AnatSettings, Settings
 
+KERNELS = (realign, slicetiming, resample, confounds, signal, correlation)
 ANAT_VERSION = "1"
 COREGISTRATION_VERSION = "1"
 TISSUES = ("GM", "WM", "CSF")
@@ -42,6 +43,10 @@ class Stage:
     def product(self, key: str) -> Product:
         """Return the product called `key`."""
         return next(product for product in self.products if product.key == key)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether the stage writes a product called `key`."""
+        return any(product.key == key for product in self.products)
 
     def is_finished(self, output_dir: str) -> bool:
         """Whether every product is valid on disk and every figure is there."""
@@ -90,7 +95,13 @@ def place_of(settings: Settings) -> Place:
 
 
 def _product(
-    place: Place, stamp: str, key: str, path: str, description: str, sources: Sequence[str], **extra: object
+    place: Place,
+    stamp: str,
+    key: str,
+    path: str,
+    description: str,
+    sources: Sequence[str],
+    **extra: object,
 ) -> Product:
     metadata: dict[str, object] = {
         "Description": description,
@@ -105,7 +116,9 @@ def _product(
     return Product(key=key, path=path, metadata=metadata)
 
 
-def anat_stage(anatomy: Anatomy, anat: AnatSettings, template: Template, place: Place, seed: int) -> Stage:
+def anat_stage(
+    anatomy: Anatomy, anat: AnatSettings, template: Template, place: Place, seed: int
+) -> Stage:
     """Return what the anatomical stage of one T1w image writes."""
     stamp = fingerprint(
         content=anatomy.content,
@@ -117,7 +130,9 @@ def anat_stage(anatomy: Anatomy, anat: AnatSettings, template: Template, place: 
     owner = (anatomy.participant, anatomy.session)
     products = []
 
-    def add(key: str, name: str, description: str, entities: dict[str, str], **extra: object) -> None:
+    def add(
+        key: str, name: str, description: str, entities: dict[str, str], **extra: object
+    ) -> None:
         path = naming.derivative(name, *owner, **entities)
         products.append(_product(place, stamp, key, path, description, [anatomy.t1w], **extra))
 
@@ -133,29 +148,36 @@ def anat_stage(anatomy: Anatomy, anat: AnatSettings, template: Template, place: 
                 f"Probability of {tissue}{where}.",
                 {**entities, "label": tissue},
             )
-    add("t1w_to_std", "t1w_to_std_xfm", "Resamples the T1w image onto the template.", {"space": place.space})
-    add("std_to_t1w", "std_to_t1w_xfm", "Resamples the template onto the T1w image.", {"space": place.space})
-    figures = tuple(naming.figure(*owner, what) for what in ("brainmask", "tissue", "normalization"))
+    add(
+        "t1w_to_std",
+        "t1w_to_std_xfm",
+        "Resamples the T1w image onto the template.",
+        {"space": place.space},
+    )
+    add(
+        "std_to_t1w",
+        "std_to_t1w_xfm",
+        "Resamples the template onto the T1w image.",
+        {"space": place.space},
+    )
+    figures = tuple(
+        naming.figure(*owner, what) for what in ("brainmask", "tissue", "normalization")
+    )
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 
-def run_stage(run: BoldRun, anat: Stage, bold: BoldSettings, denoise: DenoiseSettings, place: Place) -> Stage:
+def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     """Return what preprocessing of one BOLD run writes."""
+    place = place_of(settings)
     stamp = fingerprint(
         anat=anat.fingerprint,
         content=run.content,
         repetition_time=run.repetition_time,
         slice_timing=run.slice_timing,
         slice_encoding_direction=run.slice_encoding_direction,
-        settings=asdict(bold),
-        fd_threshold_mm=denoise.fd_threshold_mm,
-        versions=[
-            COREGISTRATION_VERSION,
-            realign.VERSION,
-            slicetiming.VERSION,
-            resample.VERSION,
-            confounds.VERSION,
-        ],
+        settings=asdict(settings.bold),
+        fd_threshold_mm=settings.denoise.fd_threshold_mm,
+        versions=[COREGISTRATION_VERSION, *(kernel.VERSION for kernel in KERNELS[:4])],
     )
     owner = (run.participant, run.session)
     entities = dict(run.entities)
@@ -176,32 +198,61 @@ def run_stage(run: BoldRun, anat: Stage, bold: BoldSettings, denoise: DenoiseSet
         place.std,
         SkullStripped=True,
     )
-    add("bold_mask_std", "Brain voxels inside the field of view of every volume.", place.std, Type="Brain")
+    add(
+        "bold_mask_std",
+        "Brain voxels inside the field of view of every volume.",
+        place.std,
+        Type="Brain",
+    )
     add("confounds", "Confounding time series.", {})
     add("outliers", "Volumes that exceed the motion threshold: one column each.", {})
+    if settings.run.level == "full":
+        add(
+            "preproc_bold",
+            "Preprocessed BOLD series on the standard grid, inside the brain.",
+            place.std,
+            SkullStripped=True,
+            RepetitionTime=run.repetition_time,
+        )
     figures = tuple(
         naming.figure(*owner, what, **entities) for what in ("coregistration", "motion")
     )
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 
-def design_stage(run: BoldRun, strategy: str, before: Stage, denoise: DenoiseSettings, place: Place) -> Stage:
+def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings) -> Stage:
     """Return what nuisance regression of one run with one strategy writes."""
-    settings = asdict(denoise) | {"strategies": strategy}
-    stamp = fingerprint(before=before.fingerprint, settings=settings, version=signal.VERSION)
+    place = place_of(settings)
+    parameters = asdict(settings.denoise) | {"strategies": strategy}
+    stamp = fingerprint(before=before.fingerprint, settings=parameters, version=signal.VERSION)
     owner = (run.participant, run.session)
     entities = {**dict(run.entities), "denoise": naming.camel_label(strategy)}
     confounds_file = f"{place.output_dir}/{before.product('confounds').path}"
-    design = _product(
-        place,
-        stamp,
-        "design",
-        naming.derivative("design", *owner, **entities),
-        "The regressors as fitted, at the kept volumes.",
-        [confounds_file],
-    )
+    products = [
+        _product(
+            place,
+            stamp,
+            "design",
+            naming.derivative("design", *owner, **entities),
+            "The regressors as fitted, at the kept volumes.",
+            [confounds_file],
+        )
+    ]
+    if settings.run.level == "full":
+        products.append(
+            _product(
+                place,
+                stamp,
+                "denoised_bold",
+                naming.derivative("denoised_bold", *owner, **entities, **place.std),
+                "Residuals at the kept volumes after nuisance regression, unsmoothed.",
+                [run.bold, confounds_file],
+                SkullStripped=True,
+                RepetitionTime=run.repetition_time,
+            )
+        )
     figures = (naming.figure(*owner, "carpet", **entities),)
-    return Stage(fingerprint=stamp, products=(design,), figures=figures)
+    return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 
 def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
@@ -216,10 +267,7 @@ def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
         "SmoothingFwhmMm": denoise.smoothing_fwhm_mm,
         "Space": settings.anat.space,
         "Resolution": settings.anat.resolution,
-        "KernelVersions": ".".join(
-            [realign.VERSION, slicetiming.VERSION, resample.VERSION, confounds.VERSION]
-            + [signal.VERSION, correlation.VERSION, MEASURES["seed"].version]
-        ),
+        "KernelVersions": ".".join(kernel.VERSION for kernel in KERNELS),
     }
 
 
@@ -230,7 +278,12 @@ def common_entities(session: Session) -> Entities:
 
 
 def seed_stage(
-    session: Session, strategy: str, seed: Seed, members: Sequence[Seed], designs: Sequence[Stage], settings: Settings
+    session: Session,
+    strategy: str,
+    seed: Seed,
+    members: Sequence[Seed],
+    designs: Sequence[Stage],
+    settings: Settings,
 ) -> Stage:
     """Return what seed connectivity of one seed writes, combined over the runs of a session."""
     place = place_of(settings)
@@ -276,15 +329,15 @@ def stages_of(
     session: Session, settings: Settings, template: Template, seeds: Mapping[str, Seed]
 ) -> SessionStages:
     """Return every stage of one session."""
-    place, denoise = place_of(settings), settings.denoise
+    place = place_of(settings)
     anat = anat_stage(session.anatomy, settings.anat, template, place, settings.run.random_seed)
-    runs = tuple(run_stage(run, anat, settings.bold, denoise, place) for run in session.runs)
+    runs = tuple(run_stage(run, anat, settings) for run in session.runs)
     designs = {
         strategy: tuple(
-            design_stage(run, strategy, stage, denoise, place)
+            design_stage(run, strategy, stage, settings)
             for run, stage in zip(session.runs, runs, strict=True)
         )
-        for strategy in denoise.strategies
+        for strategy in settings.denoise.strategies
     }
     maps = {
         strategy: {
