@@ -5,6 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 VERSION = "1"
 
+BAD_LENGTHS = "Seed and data have {found} volumes; expected the same number, at least 3."
+
 # Float32 r of a voxel with itself may come out as 1 or a little more; z is held at 8.4.
 LARGEST_R = 1 - 1e-7
 BLOCK_VOXELS = 16384
@@ -32,7 +34,7 @@ def correlate_seed(seed: ArrayLike, data: NDArray[np.floating]) -> Float32Array:
     >>> correlate_seed([1.0, 2.0, 3.0], np.array([[2.0, 1.0], [4.0, 0.0], [6.0, -1.0]])).tolist()
     [1.0, -1.0]
     """
-    return correlate_seeds(np.asarray(seed, dtype=float)[:, None], data)[0]
+    return np.asarray(correlate_seeds(np.asarray(seed, dtype=float)[:, None], data)[0])
 
 
 def correlate_seeds(seeds: ArrayLike, data: NDArray[np.floating]) -> Float32Array:
@@ -55,13 +57,13 @@ def correlate_seeds(seeds: ArrayLike, data: NDArray[np.floating]) -> Float32Arra
     """
     series = np.asarray(seeds, dtype=float)
     if len(series) != len(data) or len(data) < 3:
-        raise ValueError(f"{len(series)} and {len(data)} volumes; expected the same, at least 3")
+        raise ValueError(BAD_LENGTHS.format(found=(len(series), len(data))))
     unit_seeds = _unit_columns(series).T
     result = np.empty((series.shape[1], data.shape[1]), dtype=np.float32)
     for start in range(0, data.shape[1], BLOCK_VOXELS):
         block = slice(start, start + BLOCK_VOXELS)
         result[:, block] = unit_seeds @ _unit_columns(data[:, block].astype(np.float64))
-    return np.clip(result, -1, 1, out=result)
+    return np.asarray(np.clip(result, -1, 1, out=result))
 
 
 def _unit_columns(data: FloatArray) -> FloatArray:
@@ -74,14 +76,14 @@ def _unit_columns(data: FloatArray) -> FloatArray:
 
 
 def fisher_z(r: ArrayLike) -> FloatArray:
-    """Return atanh(r), with \\|r\\| held under 1 so that the result is finite.
+    """Return atanh(r), with the size of r held under 1 so that the result is finite.
 
     Examples
     --------
     >>> fisher_z([0.0, 0.5]).round(4).tolist()
     [0.0, 0.5493]
     """
-    return np.arctanh(np.clip(np.asarray(r, dtype=float), -LARGEST_R, LARGEST_R))
+    return np.asarray(np.arctanh(np.clip(np.asarray(r, dtype=float), -LARGEST_R, LARGEST_R)))
 
 
 def inverse_fisher_z(z: ArrayLike) -> FloatArray:
@@ -92,7 +94,7 @@ def inverse_fisher_z(z: ArrayLike) -> FloatArray:
     >>> inverse_fisher_z(0.5493061443).round(4).item()
     0.5
     """
-    return np.tanh(np.asarray(z, dtype=float))
+    return np.asarray(np.tanh(np.asarray(z, dtype=float)))
 
 
 def combine_runs(z: ArrayLike, residual_df: ArrayLike) -> FloatArray:
@@ -121,4 +123,4 @@ def combine_runs(z: ArrayLike, residual_df: ArrayLike) -> FloatArray:
     total = present.sum(axis=0)
     weighted = (np.where(np.isfinite(values), values, 0.0) * present).sum(axis=0)
     mean = np.full(values.shape[1], np.nan)
-    return np.divide(weighted, total, out=mean, where=total > 0)
+    return np.asarray(np.divide(weighted, total, out=mean, where=total > 0))

@@ -7,6 +7,8 @@ from scipy.interpolate import PchipInterpolator
 
 VERSION = "1"
 
+BAD_GROUPS = "df is {df}, groups of {n1} and {n2}; expected a df of 2 or more and no empty group."
+
 # A map of a quarter of a million voxels takes its bounds from a table of this many exact ones.
 N_NODES = 161
 SMALL = 2 * N_NODES
@@ -55,7 +57,7 @@ def hedges_g(
     [0.77, 0.14, 1.43]
     """
     if df < 2 or min(n1, n2) < 1:
-        raise ValueError(f"df {df}, groups of {n1} and {n2}; expected df of 2 or more, no empty one")
+        raise ValueError(BAD_GROUPS.format(df=df, n1=n1, n2=n2))
     values = np.asarray(t, dtype=float)
     scale = np.sqrt(1 / n1 + 1 / n2)
     size = np.abs(values).ravel()
@@ -109,7 +111,7 @@ def noncentrality(t: float, df: float, probability: float) -> float:
 
 
 def _bounds(size: FloatArray, df: float, probability: float) -> FloatArray:
-    """Return the noncentralities for many \\|t\\|, exact for few and from a table for many.
+    """Return the noncentralities for sizes of t, exact for few and from a table for many.
 
     The table is even in arcsinh(t): dense where maps have their values, sparse far out, where
     the bounds are all but straight. Interpolation is monotone (PCHIP); the error in g stays

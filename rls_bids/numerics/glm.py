@@ -17,6 +17,7 @@ NOT_ESTIMABLE = (
     "the contrast asks for a difference that other columns explain as well."
 )
 NOT_ESTIMABLE_HINT = "Leave out a covariate that is constant or repeats the groups."
+BAD_SHAPES = "Data, design and contrast have the shapes {found}, which do not fit together."
 CONSTANT = 1e-10
 TAIL = 1e-290
 
@@ -70,9 +71,7 @@ def fit(data: ArrayLike, design: ArrayLike, contrast: ArrayLike) -> ContrastFit:
     columns = np.asarray(design, dtype=float)
     weights = np.asarray(contrast, dtype=float)
     if columns.shape != (len(observed), weights.size):
-        raise ValueError(
-            f"data {observed.shape}, design {columns.shape} and contrast {weights.shape} differ"
-        )
+        raise ValueError(BAD_SHAPES.format(found=(observed.shape, columns.shape, weights.shape)))
     # Columns of equal length make the rank independent of the covariates' units.
     length = np.linalg.norm(columns, axis=0)
     length[length == 0] = 1.0
@@ -123,7 +122,7 @@ def t_to_z(t: ArrayLike, df: float) -> FloatArray:
     Examples
     --------
     >>> t_to_z([0.0, 2.0, -40.0], 20).round(3).tolist()
-    [0.0, 1.888, -8.971]
+    [0.0, 1.886, -9.296]
     """
     values = np.asarray(t, dtype=float)
     size = np.abs(values)

@@ -25,6 +25,8 @@ BAD_BAND = (
     "{repetition_time:g} s both edges must rise and lie under the Nyquist frequency of "
     "{nyquist_hz:.4g} Hz."
 )
+BAD_KEPT = "The kept volumes have shape {found}; expected {expected}."
+NAN_CONFOUNDS = "The confounds hold NaN in kept volumes; they must be filled first."
 BAD_BAND_HINT = "Lower --upper-bpf, or use --disable-bandpass-filter."
 
 # Censored volumes are predicted as noisy samples of a process that forgets with this time
@@ -108,7 +110,7 @@ def sample_mask(fd: ArrayLike, threshold_mm: float, min_stretch: int = 5) -> Boo
     for start, stop in edges.reshape(-1, 2):
         if stop - start < min_stretch:
             kept[start:stop] = False
-    return kept
+    return np.asarray(kept)
 
 
 def usable_seconds(n_kept: int, repetition_time: float) -> float:
@@ -335,9 +337,9 @@ def denoise(
     """
     columns = np.asarray(confounds, dtype=float).reshape(len(data), -1)
     if kept.shape != (len(data),):
-        raise ValueError(f"kept has shape {kept.shape}; expected ({len(data)},)")
+        raise ValueError(BAD_KEPT.format(found=kept.shape, expected=(len(data),)))
     if not np.isfinite(columns[kept]).all():
-        raise ValueError("confounds hold NaN; fill them first")
+        raise ValueError(NAN_CONFOUNDS)
     operator, space = _filter_operator(kept, repetition_time, band, order)
     basis = _confound_basis(operator, columns[kept])
     rank = _orthonormal(space.T @ basis).shape[1]
@@ -358,9 +360,7 @@ def denoise(
     )
 
 
-def _apply(
-    matrix: FloatArray, data: NDArray[np.floating], kept: BoolArray
-) -> NDArray[np.float32]:
+def _apply(matrix: FloatArray, data: NDArray[np.floating], kept: BoolArray) -> NDArray[np.float32]:
     """Multiply the kept volumes by a matrix, block by block, in double precision."""
     result = np.empty((len(matrix), data.shape[1]), dtype=np.float32)
     for start in range(0, data.shape[1], BLOCK_VOXELS):
