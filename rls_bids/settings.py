@@ -204,10 +204,6 @@ def build_settings(values: Mapping[str, Any], source: str = "The command line") 
     source : str
         Where the values come from, for messages.
 
-    Returns
-    -------
-    Settings
-
     Raises
     ------
     UsageError
@@ -297,9 +293,8 @@ def _expand_shorthands(flat: dict[str, Any]) -> None:
             raise UsageError(BAD_SPACE.format(found=" ".join(spaces)))
         flat["anat.space"] = match[1]
         flat["anat.resolution"] = match[2] or AnatSettings().resolution
-    contrast = flat.get("group.contrast")
-    if isinstance(contrast, str):
-        flat["group.contrast"] = tuple(part.strip() for part in contrast.split(">"))
+    if isinstance(flat.get("group.contrast"), str):
+        flat["group.contrast"] = [part.strip() for part in flat["group.contrast"].split(">")]
     if flat.get("group.covariates") in (["none"], ("none",)):
         flat["group.covariates"] = ()
 
@@ -384,8 +379,8 @@ def _unknown_word(flag: str, found: object, words: Sequence[str]) -> tuple[str, 
 
 def _check_paths(settings: Settings) -> None:
     """Keep the outputs and the scratch files out of the input."""
-    paths = (settings.input.bids_dir, settings.input.output_dir, settings.run.work_dir)
-    bids, output, work = map(Path, paths)
+    bids, output = Path(settings.input.bids_dir), Path(settings.input.output_dir)
+    work = Path(settings.run.work_dir)
     if output.is_relative_to(bids) and bids / "derivatives" not in output.parents:
         message = OUTPUT_IN_INPUT.format(output=output, bids=bids)
         raise UsageError(message, OUTPUT_HINT.format(bids=bids))
@@ -401,5 +396,4 @@ def _check_numbers(settings: Settings) -> None:
     if denoise.band_pass and denoise.low_hz >= denoise.high_hz:
         raise UsageError(BAND_ORDER.format(low=denoise.low_hz, high=denoise.high_hz))
     if run.omp_nthreads > run.n_cpus:
-        message = TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus)
-        raise UsageError(message)
+        raise UsageError(TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus))

@@ -4,12 +4,15 @@ Only the standard library is used here, so that the command line can call it fir
 """
 
 import os
+import signal
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from rls_bids.errors import CannotWriteError
+from rls_bids.errors import EXIT_SIGINT, EXIT_SIGTERM, CannotWriteError
 
 CANNOT_WRITE = "The {what} {path} cannot be written ({reason})."
 CANNOT_WRITE_HINT = "Name a writable folder, or free some space."
@@ -118,7 +121,6 @@ def stop_children() -> None:
     Each worker leads a process group of its own, so that also the programs that it called end.
     """
     import multiprocessing
-    import signal
 
     for worker in multiprocessing.active_children():
         if worker.pid is None:
@@ -126,3 +128,30 @@ def stop_children() -> None:
         for kill in (os.killpg, os.kill):
             with suppress(ProcessLookupError):
                 kill(worker.pid, signal.SIGKILL)
+
+
+def answer_signals(program: str) -> dict[int, Any]:
+    """End at once on SIGINT and SIGTERM, together with the workers.
+
+    Parameters
+    ----------
+    program : str
+        The name at the start of the last sentence on stderr.
+
+    Returns
+    -------
+    dict
+        Signal → the handler before; empty outside the main thread, which has the say.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 signal's signature
+        stop_children()
+        name = signal.Signals(number).name
+        os.write(2, f"{program}: error: Stopped by {name}.\n".encode())
+        # No exception: nipype would take it for the failure of a node and go on.
+        os._exit(EXIT_SIGINT if number == signal.SIGINT else EXIT_SIGTERM)
+
+    try:
+        return {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        return {}

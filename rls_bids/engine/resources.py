@@ -1,8 +1,13 @@
 """How many CPUs and how much memory this process may use, whoever set the limit."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from rls_bids.errors import UsageError
+
+BAD_MEMORY = "--mem got {found!r}, but it must be a number, or a number with K, M, G or T."
 
 SHARE_OF_MEMORY = 0.9
 """Fraction of the memory that is planned with; the rest is for the process that plans."""
@@ -64,6 +69,36 @@ def available_memory_gb(
             [_read(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
         )
     return round(SHARE_OF_MEMORY * min(limits) / 1e9, 2)
+
+
+def parse_memory(text: str) -> float:
+    """Read an amount of memory.
+
+    Parameters
+    ----------
+    text : str
+        A number is MB; K, M, G and T (or KB, MB …) are powers of 1000 bytes.
+
+    Returns
+    -------
+    float
+        GB.
+
+    Raises
+    ------
+    UsageError
+        If it is not an amount.
+
+    Examples
+    --------
+    >>> parse_memory("8000"), parse_memory("8G"), parse_memory("0.5T")
+    (8.0, 8.0, 500.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(BAD_MEMORY.format(found=text))
+    scale = {"K": 1e-6, "": 1e-3, "M": 1e-3, "G": 1.0, "T": 1e3}[match[2].upper()]
+    return round(float(match[1]) * scale, 9)
 
 
 def _numbers(texts: list[str]) -> list[int]:
