@@ -41,9 +41,7 @@ def plot_brain_mask(t1w: Any, mask: Any, out_file: str | Path) -> Path:
     """
     head, brain = load_volume(t1w), load_volume(mask)
     outline = Contour(volume=brain, levels=(_HALF,), colour=style.ORANGE, label="brain mask")
-    scene = Scene(
-        background=head, window=intensity_window(head, brain), contours=(outline,)
-    )
+    scene = Scene(background=head, window=intensity_window(head, brain), contours=(outline,))
     bounds = bounds_of(brain, margin_mm=14)
     with style.house_style():
         figure = mosaic(

@@ -165,9 +165,7 @@ def plane_size(bounds: Floats, plane: str) -> tuple[float, float]:
     return float(np.ptp(bounds[across])), float(np.ptp(bounds[up]))
 
 
-def draw_slice(
-    axes: "Axes", scene: Scene, plane: str, position_mm: float, bounds: Floats
-) -> None:
+def draw_slice(axes: "Axes", scene: Scene, plane: str, position_mm: float, bounds: Floats) -> None:
     """Draw one slice with its outlines, its position in mm and its sides (L/R or A/P)."""
     step = max(plane_size(bounds, plane)) / 230.0
     values, across, up = sample_plane(scene.background, plane, position_mm, bounds, step_mm=step)
@@ -279,9 +277,7 @@ def mosaic(
         style.line_key(axes, [(c.label, c.colour) for c in key if c.label])
     top = total - head
     for row, (width, height) in zip(rows, sizes, strict=True):
-        for index, (position, scene) in enumerate(
-            zip(row.positions_mm, row.scenes, strict=True)
-        ):
+        for index, (position, scene) in enumerate(zip(row.positions_mm, row.scenes, strict=True)):
             left = gap + index * (width + gap)
             box = (left / style.WIDTH_INCH, (top - height) / total, width / style.WIDTH_INCH)
             axes = figure.add_axes((*box, height / total))

@@ -4,11 +4,12 @@ Figures are built with matplotlib's object interface (no pyplot, no global state
 a temporary name first, so that a page never shows half a picture.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rls_bids.dataset.description import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,15 +92,12 @@ def save(figure: "Figure", out_file: str | Path) -> Path:
         The absolute path of the file.
     """
     target = Path(out_file).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
     kind = target.suffix.lstrip(".").lower()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    try:
-        figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write(
+        target,
+        lambda path: figure.savefig(path, format=kind, dpi=DOTS_PER_INCH, metadata=metadata),
+    )
     return target
 
 
