@@ -25,7 +25,8 @@ COPY --from=wheel /dist /dist
 # An ordinary user, and a folder that any other user (--user, Apptainer) may write to as well.
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
  && rm -r /dist \
- && useradd --system --uid 1000 --no-create-home --shell /usr/sbin/nologin rls \
+ && groupadd --gid 1000 rls \
+ && useradd --uid 1000 --gid 1000 --no-create-home --shell /usr/sbin/nologin rls \
  && install -d -m 1777 /scratch
 # The app moves whatever cannot be written here into its work directory.
 ENV PATH=/opt/venv/bin:$PATH \
@@ -42,5 +43,5 @@ ENV PATH=/opt/venv/bin:$PATH \
     XDG_CACHE_HOME=/scratch/.cache \
     NUMBA_CACHE_DIR=/scratch/.cache/numba
 WORKDIR /scratch
-USER rls
+USER 1000:1000
 ENTRYPOINT ["rls_bids"]

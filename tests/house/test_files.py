@@ -7,9 +7,13 @@ import pytest
 from tests.house.tree import REPO, text_files
 
 # Written in pieces, so that this file is not found by its own patterns.
-MACHINE_PATH = re.compile(r"(?<![\w.})\]/-])/(?:root|work|Users/\w+|home/\w+)/")
-REGISTRY = re.compile("|".join(["index" + "-url", "python" + r"hosted\.org", r"registry\.npm" + "js"]))
-UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error"]))
+MACHINE_PATH = re.compile(r"(?<![\w.~})\]/-])/(?:root|work|Users/\w+|home/\w+)/\w")
+REGISTRY = re.compile(
+    "|".join(["index" + "-url", "python" + r"hosted\.org", r"registry\.npm" + "js"])
+)
+UNFINISHED = re.compile(
+    "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error"])
+)
 
 
 def hits(pattern: re.Pattern[str], under: str = "") -> list[str]:

@@ -112,7 +112,9 @@ def imported() -> set[str]:
 
 def test_filter_file_is_the_default() -> None:
     example = REPO / "bids_filter.json"
-    assert example.read_bytes() == (REPO / "rls_bids" / "dataset" / "bids_filter.json").read_bytes()
+    assert (
+        example.read_bytes() == (REPO / "rls_bids" / "dataset" / "bids_filter.json").read_bytes()
+    )
     assert set(json.loads(example.read_text())) == {
         "t1w", "bold", "sbref", "fmap", "mask", "confounds",
     }  # fmt: skip

@@ -38,7 +38,9 @@ def python_files() -> list[Path]:
 
 
 def test_files_are_short() -> None:
-    sizes = {p.relative_to(REPO).as_posix(): len(p.read_text().splitlines()) for p in python_files()}
+    sizes = {
+        p.relative_to(REPO).as_posix(): len(p.read_text().splitlines()) for p in python_files()
+    }
     assert {name: n for name, n in sizes.items() if n > MAX_FILE} == {}
 
 
