@@ -44,7 +44,7 @@ REPEATED_FLAG = "{flag} is given more than once, but takes one value."
 SWALLOWED = "{flag} takes several values and has swallowed {names}."
 SWALLOWED_HINT = "Write: {command}"
 SEE_HELP = "See rls_bids --help."
-DEFECT = "rls_bids stopped because of an unexpected {error} at {place}."
+DEFECT = "Stopped because of an unexpected {error} at {place}."
 DEFECT_HINT = "The traceback is in {log}; please report it."
 NO_LOG_HINT = "The traceback could not be written anywhere; please report it."
 NO_SPACE = "{path} cannot be written ({reason})."
@@ -159,7 +159,7 @@ class _ListMeasures(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from rls_bids.measures import MEASURES
 
-        for measure in MEASURES:
+        for measure in MEASURES.values():
             sys.stdout.write(f"{measure.name}: {measure.caption}\n")
         parser.exit()
 
@@ -350,7 +350,8 @@ def _report_defect(error: Exception, settings: Settings | None) -> int:
         return EXIT_CANNOT_WRITE
     frame = traceback.extract_tb(error.__traceback__)[-1]
     sentence = DEFECT.format(
-        error=type(error).__name__, place=f"{Path(frame.filename).name}:{frame.lineno}"
+        error=f"{type(error).__name__} ({' '.join(str(error).split())})",
+        place=f"{Path(frame.filename).name}:{frame.lineno}",
     )
     name = f"{PROGRAM}-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     folders = settings and (Path(settings.input.output_dir, "logs"), Path(settings.run.work_dir))

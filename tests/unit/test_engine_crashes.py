@@ -1,11 +1,15 @@
 """From an exception to a record."""
 
 import traceback
+from pathlib import Path
 
 import pytest
 
 from rls_bids.engine.crashes import Witness, describe, parse_traceback, read_crashes
 from rls_bids.errors import EXIT_DATA, EXIT_FAILED, CannotWriteError, RunRefused
+
+FULL = "The folder\nis full."
+NO_FILE = "[Errno 2] No such file or directory: '/no'"
 
 
 def text_of(action):
@@ -18,7 +22,7 @@ def chain():
     try:
         {}["cause"]
     except KeyError as error:
-        raise CannotWriteError("The folder\nis full.", "Free some.") from error
+        raise CannotWriteError(FULL, "Free some.") from error
 
 
 @pytest.mark.parametrize(
@@ -26,8 +30,8 @@ def chain():
     [
         (lambda: 1 / 0, "ZeroDivisionError", "division by zero"),
         (lambda: {}["a: b"], "KeyError", "'a: b'"),
-        (lambda: open("/no/such"), "FileNotFoundError", "[Errno 2] No such file or directory: '/no/such'"),
-        (chain, "rls_bids.errors.CannotWriteError", "The folder\nis full. Free some."),
+        (lambda: Path("/no").read_text(), "FileNotFoundError", NO_FILE),
+        (chain, "rls_bids.errors.CannotWriteError", f"{FULL} Free some."),
         (lambda: next(iter([])), "StopIteration", ""),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,17 @@ def test_only_light_modules_are_needed():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert environment.__doc__
+
+
+def test_heavy_libraries_start_without_any_environment(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]);"
+        "from rls_bids.engine.environment import prepare_environment;"
+        "prepare_environment(sys.argv[1], 1); import nipype, bids, matplotlib.pyplot"
+    )
+    root = str(Path(environment.__file__).parents[2])
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "work"), root],
+        env={}, cwd=tmp_path, check=True,
+    )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
