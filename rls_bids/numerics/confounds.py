@@ -86,7 +86,7 @@ def framewise_displacement(parameters: ArrayLike, radius_mm: float = 50.0) -> Fl
 
 
 def dvars(data: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
-    """Return DVARS, standardised after Nichols 2013 and plain.
+    """Return DVARS, standardised after Afyouni & Nichols 2018 and plain.
 
     The data are scaled to a median of 1000. Plain DVARS is the root mean square over voxels of
     the difference to the volume before. It is standardised by its expectation without artefacts:

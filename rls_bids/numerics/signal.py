@@ -149,10 +149,10 @@ def interpolate_censored(data: ArrayLike, kept: BoolArray, repetition_time: floa
     """Predict the censored volumes from the kept ones, which stay as they are.
 
     Around the line through the kept volumes the series is taken for a process with covariance
-    ``exp(-|Δt| / 10 s)`` plus white noise of half its variance, and the best linear prediction
-    (Rybicki & Press 1992, doi:10.1086/171845) fills the gaps. Long gaps and ends fall back to
-    the line, so nothing overshoots. The result is linear in the kept volumes; it only serves the
-    filter and is never analysed.
+    ``exp(-|Δt| / 10 s)`` plus white noise of half its variance, and its best linear prediction
+    (the mean of a Gaussian process) fills the gaps. Long gaps and ends fall back to the line, so
+    nothing overshoots. The result is linear in the kept volumes; it only serves the filter and is
+    never analysed.
 
     Parameters
     ----------
