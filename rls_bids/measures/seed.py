@@ -1,0 +1,399 @@
+"""Seed connectivity: the mean series of a region correlated with every voxel.
+
+The seed's series comes from the unsmoothed residuals, so that a small nucleus is not mixed with
+its neighbours, and is correlated with the smoothed ones. Runs have their own masks (what lies in
+their field of view); maps are put together on one grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rls_bids.numerics.correlation import (
+    combine_runs,
+    correlate_seeds,
+    fisher_z,
+    inverse_fisher_z,
+)
+from rls_bids.records import Measure, Seed
+
+MEASURE = Measure(
+    name="seed",
+    kind="map",
+    series="filtered",
+    version="1",
+    suffix="statmap",
+    stats=("pearsonr", "fisherz"),
+    group_stat="fisherz",
+    unit="",
+    caption="Correlation of each voxel with the mean series of the seed (Fisher z).",
+    method=(
+        "The mean series of the seed's voxels, taken from the unsmoothed residuals, was "
+        "correlated with the smoothed residuals of every voxel (Pearson), and correlations were "
+        "turned into Fisher z. Voxels of a seed lie within its radius (or its mask), in the "
+        "brain mask, and have a temporal signal-to-noise ratio above 20; a seed with fewer than "
+        "7 such voxels or less than half of its region is missing. Runs were averaged as Fisher "
+        "z, weighted by residual degrees of freedom; a map of both sides or of a network is the "
+        "mean of its seeds' maps."
+    ),
+    sources=("10.1002/mrm.1910340409",),
+)
+
+MIN_TSNR = 20.0
+MIN_VOXELS = 7
+MIN_COVERAGE = 0.5
+MIN_MEMBERS = 2
+
+TOO_FEW = "{n_voxels} usable voxels of {n_region}, at least {least} needed"
+TOO_LITTLE = "{n_voxels} of {n_region} voxels usable ({coverage:.0%}), {least:.0%} needed"
+NO_VARIANCE = "its series is constant"
+NO_RUN = "{seed} is missing in every run: {reasons}."
+NO_MEMBERS = "{seed} is missing: of its {n_members} seeds {left_out}."
+LEFT_OUT = "{member} is missing"
+NO_REGION = "Mask {mask} of seed {seed} is not among the regions of the grid."
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IndexArray = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The output grid of a session.
+
+    Attributes
+    ----------
+    mask : (X, Y, Z) bool array
+        Voxels of the maps that come out: the union of the runs' masks.
+    affine : (4, 4) array
+        Voxel to RAS mm.
+    regions : mapping of str to (X, Y, Z) bool array
+        Mask seeds by their ``mask`` name, on this grid and not cut by the brain mask.
+    tissues : mapping of str to (X, Y, Z) array
+        Probabilities by tissue name; may be empty.
+    """
+
+    mask: BoolArray
+    affine: FloatArray
+    regions: Mapping[str, BoolArray] = field(default_factory=dict)
+    tissues: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSeries:
+    """The residuals of one run.
+
+    Attributes
+    ----------
+    unsmoothed, smoothed : (n_kept, n_voxels) float32 arrays
+        In the voxels of ``mask`` (C order).
+    mask : (X, Y, Z) bool array
+        On the output grid.
+    tsnr : (n_voxels,) array
+        Before denoising.
+    residual_df : int
+    """
+
+    unsmoothed: NDArray[np.floating]
+    smoothed: NDArray[np.floating]
+    mask: BoolArray
+    tsnr: NDArray[np.floating]
+    residual_df: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """What one run has of one seed: counts of voxels, and why it is missing (or empty)."""
+
+    seed: str
+    run: int
+    n_voxels: int
+    n_region: int
+    coverage: float
+    tissue_fractions: Mapping[str, float]
+    missing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedResult:
+    """The map of one seed over the runs of a session.
+
+    Attributes
+    ----------
+    z, r : (n_voxels,) float32 arrays or None
+        Fisher z and tanh(z) in the voxels of the grid's mask; NaN where no run has a value. None
+        when the seed is missing.
+    regions : tuple of Region
+        One a run, of each member for a mean.
+    residual_df : int
+        Sum over the runs that are in the map; for a mean the smallest of its members.
+    missing : str
+        Why there is no map, or empty.
+    left_out : tuple of str
+        Runs or members that are not in the map, as sentences.
+    """
+
+    z: NDArray[np.float32] | None
+    r: NDArray[np.float32] | None
+    regions: tuple[Region, ...]
+    residual_df: int
+    missing: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+def sphere_lattice(
+    affine: FloatArray, centre_mm: Sequence[float], radius_mm: float
+) -> NDArray[np.int64]:
+    """Return the voxels of the unbounded grid whose centres lie in a sphere.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Voxel to RAS mm.
+    centre_mm : (3,) float
+    radius_mm : float
+        Voxels on the surface count.
+
+    Returns
+    -------
+    (n, 3) int array
+        Voxel indices, also outside the image.
+
+    Examples
+    --------
+    >>> len(sphere_lattice(np.diag([2.0, 2, 2, 1]), (0, 0, 0), 4.0))
+    33
+    """
+    inverse = np.linalg.inv(affine)
+    centre = inverse[:3, :3] @ np.asarray(centre_mm, dtype=float) + inverse[:3, 3]
+    # Rows of the inverse bound how far a sphere reaches along each voxel axis, also obliquely.
+    reach = radius_mm * np.linalg.norm(inverse[:3, :3], axis=1)
+    low, high = np.floor(centre - reach).astype(int), np.ceil(centre + reach).astype(int)
+    axes = [np.arange(first, last + 1) for first, last in zip(low, high, strict=True)]
+    voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = np.linalg.norm((voxels - centre) @ affine[:3, :3].T, axis=1)
+    return np.asarray(voxels[distance <= radius_mm * (1 + 1e-6) + 1e-9], dtype=np.int64)
+
+
+def sphere_mask(
+    mask: BoolArray, affine: FloatArray, centre_mm: Sequence[float], radius_mm: float
+) -> tuple[IndexArray, int]:
+    """Return the voxels of a sphere that lie in a mask.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    affine : (4, 4) array
+        Voxel to RAS mm.
+    centre_mm : (3,) float
+    radius_mm : float
+
+    Returns
+    -------
+    indices : (n,) int array
+        Positions in ``data[mask]``.
+    n_region : int
+        Voxels of the whole sphere on the unbounded grid.
+    """
+    voxels = sphere_lattice(affine, centre_mm, radius_mm)
+    inside = voxels[((voxels >= 0) & (voxels < mask.shape)).all(axis=1)]
+    region = np.zeros(mask.shape, dtype=bool)
+    region[tuple(inside.T)] = True
+    return np.flatnonzero(region[mask]), len(voxels)
+
+
+def seed_voxels(seed: Seed, mask: BoolArray, grid: Grid) -> tuple[IndexArray, int]:
+    """Return the voxels of a sphere or mask seed in a mask, and the size of the whole region.
+
+    Raises
+    ------
+    ValueError
+        A mask seed whose region the grid does not have.
+    """
+    if seed.kind == "sphere" and seed.centre_mm is not None and seed.radius_mm is not None:
+        return sphere_mask(mask, grid.affine, seed.centre_mm, seed.radius_mm)
+    if seed.mask not in grid.regions:
+        raise ValueError(NO_REGION.format(mask=seed.mask, seed=seed.name))
+    region = grid.regions[str(seed.mask)]
+    return np.flatnonzero(region[mask]), int(region.sum())
+
+
+def tissue_fractions(
+    indices: IndexArray, mask: BoolArray, tissues: Mapping[str, NDArray[np.floating]]
+) -> dict[str, float]:
+    """Return the mean probability of each tissue in some voxels of a mask (NaN without any)."""
+    return {
+        name: float(np.mean(probability[mask][indices])) if indices.size else float("nan")
+        for name, probability in tissues.items()
+    }
+
+
+def _locate(seed: Seed, run: RunSeries, number: int, grid: Grid) -> tuple[Region, IndexArray]:
+    """Return what a run has of a seed, and the positions of its usable voxels."""
+    indices, n_region = seed_voxels(seed, run.mask, grid)
+    usable = indices[run.tsnr[indices] > MIN_TSNR]
+    coverage = usable.size / n_region if n_region else 0.0
+    missing = ""
+    if usable.size < MIN_VOXELS:
+        missing = TOO_FEW.format(n_voxels=usable.size, n_region=n_region, least=MIN_VOXELS)
+    elif coverage < MIN_COVERAGE:
+        missing = TOO_LITTLE.format(
+            n_voxels=usable.size, n_region=n_region, coverage=coverage, least=MIN_COVERAGE
+        )
+    elif not np.ptp(run.unsmoothed[:, usable].mean(axis=1)) > 0:
+        missing = NO_VARIANCE
+    region = Region(
+        seed=seed.name,
+        run=number,
+        n_voxels=usable.size,
+        n_region=n_region,
+        coverage=coverage,
+        tissue_fractions=tissue_fractions(indices, run.mask, grid.tissues),
+        missing=missing,
+    )
+    return region, usable
+
+
+def seed_map(
+    unsmoothed: NDArray[np.floating], smoothed: NDArray[np.floating], indices: IndexArray
+) -> NDArray[np.float32]:
+    """Correlate the mean unsmoothed series of some voxels with every smoothed one.
+
+    Parameters
+    ----------
+    unsmoothed, smoothed : (n_volumes, n_voxels) arrays
+    indices : (n,) int array
+        Voxels of the seed.
+
+    Returns
+    -------
+    (n_voxels,) float32 array
+        Pearson r; NaN for constant voxels.
+    """
+    series = unsmoothed[:, indices].mean(axis=1, dtype=float)
+    return np.asarray(correlate_seeds(series[:, None], smoothed)[0])
+
+
+def compute_regions(
+    seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid
+) -> dict[str, SeedResult]:
+    """Return the maps of sphere and mask seeds, in one pass over each run.
+
+    Centres are in the space of the grid; the results are by seed name.
+    """
+    maps: dict[str, list[FloatArray]] = {seed.name: [] for seed in seeds}
+    weights: dict[str, list[int]] = {seed.name: [] for seed in seeds}
+    regions: dict[str, list[Region]] = {seed.name: [] for seed in seeds}
+    for number, run in enumerate(runs, start=1):
+        series = {}
+        for seed in seeds:
+            region, usable = _locate(seed, run, number, grid)
+            regions[seed.name].append(region)
+            if not region.missing:
+                series[seed.name] = run.unsmoothed[:, usable].mean(axis=1, dtype=float)
+        if not series:
+            continue
+        correlations = correlate_seeds(np.column_stack(list(series.values())), run.smoothed)
+        for name, r in zip(series, correlations, strict=True):
+            whole = np.full(run.mask.shape, np.nan)
+            whole[run.mask] = fisher_z(r)
+            maps[name].append(whole[grid.mask])
+            weights[name].append(run.residual_df)
+    return {
+        seed.name: _combined(seed, maps[seed.name], weights[seed.name], regions[seed.name])
+        for seed in seeds
+    }
+
+
+def _combined(
+    seed: Seed, maps: Sequence[FloatArray], weights: Sequence[int], regions: Sequence[Region]
+) -> SeedResult:
+    """Average the runs that have the seed, and say which have not."""
+    reasons = [f"run {region.run}: {region.missing}" for region in regions if region.missing]
+    if not maps:
+        missing = NO_RUN.format(seed=seed.name, reasons="; ".join(reasons) or "no run")
+        return SeedResult(z=None, r=None, regions=tuple(regions), residual_df=0, missing=missing)
+    z = combine_runs(np.stack(maps), weights)
+    return _result(z, tuple(regions), sum(weights), tuple(reasons))
+
+
+def _result(
+    z: FloatArray, regions: tuple[Region, ...], residual_df: int, left_out: tuple[str, ...]
+) -> SeedResult:
+    return SeedResult(
+        z=z.astype(np.float32),
+        r=inverse_fisher_z(z).astype(np.float32),
+        regions=regions,
+        residual_df=residual_df,
+        left_out=left_out,
+    )
+
+
+def compute_mean(
+    seed: Seed, members: Sequence[Seed], results: Mapping[str, SeedResult], grid: Grid
+) -> SeedResult:
+    """Return the mean of the z maps of a seed's members.
+
+    With ``exclude_own`` each member's own region counts as missing in its map, so that a network
+    map is not its own echo there. A member that is missing is left out and named; with fewer
+    than two members the mean is missing.
+
+    ``results`` holds those of the members, by name.
+    """
+    present = [member for member in members if results[member.name].z is not None]
+    left_out = tuple(
+        LEFT_OUT.format(member=member.name) for member in members if member not in present
+    )
+    regions = tuple(region for member in members for region in results[member.name].regions)
+    if len(present) < MIN_MEMBERS:
+        missing = NO_MEMBERS.format(
+            seed=seed.name, n_members=len(members), left_out=", ".join(left_out)
+        )
+        return SeedResult(
+            z=None, r=None, regions=regions, residual_df=0, missing=missing, left_out=left_out
+        )
+    total = np.zeros(int(grid.mask.sum()))
+    count = np.zeros(total.size)
+    for member in present:
+        z = np.array(results[member.name].z, dtype=float)
+        if seed.exclude_own:
+            z[seed_voxels(member, grid.mask, grid)[0]] = np.nan
+        total += np.nan_to_num(z)
+        count += np.isfinite(z)
+    mean = np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
+    residual_df = min(results[member.name].residual_df for member in present)
+    return _result(mean, regions, residual_df, left_out)
+
+
+def compute(seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid) -> dict[str, SeedResult]:
+    """Return the maps of all seeds of a session; means need their members among the seeds.
+
+    Parameters
+    ----------
+    seeds : sequence of Seed
+        Centres in the space of the grid.
+    runs : sequence of RunSeries
+        The usable runs.
+    grid : Grid
+
+    Returns
+    -------
+    dict of SeedResult by seed name
+        In the order of ``seeds``.
+
+    Raises
+    ------
+    KeyError
+        A member is not among the seeds.
+    ValueError
+        The grid lacks the region of a mask seed.
+    """
+    by_name = {seed.name: seed for seed in seeds}
+    results = compute_regions([seed for seed in seeds if seed.kind != "mean"], runs, grid)
+    for seed in seeds:
+        if seed.kind == "mean":
+            members = [by_name[name] for name in seed.members]
+            results[seed.name] = compute_mean(seed, members, results, grid)
+    return {seed.name: results[seed.name] for seed in seeds}
