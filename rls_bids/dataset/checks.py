@@ -5,6 +5,7 @@ others go on; what the readers find while a graph runs is an
 :class:`~rls_bids.errors.InputDataError`.
 """
 
+import gzip
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,7 @@ TWO_ORIENTATIONS = "{path}: sform and qform differ by up to {found:.1f} mm; the 
 NO_ORIENTATION = "{path}: the header has neither sform nor qform; left and right are not certain."
 
 _DAMAGED = (OSError, EOFError, ValueError, zlib.error)
+_CHUNK = 1 << 20
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _FORM_TOLERANCE_MM = 0.1
 
@@ -119,7 +121,7 @@ def read_header(path: str | Path) -> Header:
     header = image.header
     step = float(header["pixdim"][4]) if len(image.shape) == 4 else 0.0
     unit = header.get_xyzt_units()[1]
-    expected = int(header["vox_offset"]) + math.prod(image.shape) * int(header["bitpix"]) // 8
+    expected = image.dataobj.offset + math.prod(image.shape) * int(header["bitpix"]) // 8
     if str(path).endswith(".nii") and Path(path).stat().st_size < expected:
         reason = f"{Path(path).stat().st_size} bytes, {expected} expected"
         raise InputDataError(UNREADABLE.format(path=path, reason=reason), UNREADABLE_HINT)
@@ -306,10 +308,19 @@ def slice_timing_problem(
     )
 
 
+def _check_compression(path: str | Path) -> None:
+    """Decompress to the end: nibabel stops at the last voxel and never sees the checksum."""
+    if str(path).endswith(".gz"):
+        with gzip.open(path) as stream:
+            while stream.read(_CHUNK):
+                pass
+
+
 def _read(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return voxels and affine (the sform where it is set, else the qform)."""
     image = _load(path)
     try:
+        _check_compression(path)
         data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
     except _DAMAGED as error:
         message = UNREADABLE.format(path=path, reason=_reason(error))

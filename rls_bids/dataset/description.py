@@ -44,6 +44,8 @@ DESCRIPTIONS = {
     "hmc": "Head motion correction: one rigid transform a volume.",
     "uncorrected": "Not corrected for multiple comparisons.",
     "fdr": "Corrected for the false discovery rate (Benjamini and Hochberg) over the voxels.",
+    "ciLower": "Lower limit of the 95 % confidence interval.",
+    "ciUpper": "Upper limit of the 95 % confidence interval.",
 }
 DENOISED = "BOLD series after nuisance regression with the strategy {strategy}."
 PICTURE = "Shown on a report page: {what}."

@@ -15,17 +15,7 @@ ENTITY_ORDER = (
 RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
 GROUP_TABLES = ("clusters", "design", "participants", "roi")
 SEED_STATS = ("pearsonr", "fisherz")
-GROUP_STATS = (
-    "effect",
-    "variance",
-    "t",
-    "z",
-    "p",
-    "logp",
-    "hedgesg",
-    "hedgesglower",
-    "hedgesgupper",
-)
+GROUP_STATS = ("effect", "variance", "t", "z", "p", "logp", "hedgesg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

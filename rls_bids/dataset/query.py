@@ -7,7 +7,9 @@ alone; metadata are read per run, so that one broken JSON file costs one run.
 import logging
 import re
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from rls_bids.dataset.description import content_hash, read_json
 from rls_bids.dataset.filters import (
@@ -21,10 +23,12 @@ from rls_bids.dataset.filters import (
     read_filters,
     together,
 )
+from rls_bids.dataset.naming import parse
 from rls_bids.dataset.raw import STEPS, Request, participant_record
+from rls_bids.dataset.results import GroupMaps, group_maps, select_maps
 from rls_bids.errors import InputDataError, UsageError
-from rls_bids.records import Participant
-from rls_bids.settings import BoldSettings, InputSettings
+from rls_bids.records import BoldRun, Note, Participant
+from rls_bids.settings import BoldSettings, InputSettings, Settings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -38,8 +42,14 @@ NONE_OF_KIND = "{path} has no {kind} image for the requested participants."
 NONE_LEFT = "No {kind} image is left of {n_files}: {steps}."
 NONE_LEFT_HINT = "Tasks in the data set: {tasks}."
 OTHER_DATABASE = "{path} is a database of {found}, not of {expected}."
+NO_RESULTS = "{path} holds no combined seed maps of the participant level."
+NO_RESULTS_HINT = "Run `rls_bids BIDS_DIR OUTPUT_DIR participant` first."
 
 _ALL_LABELS = 12
+_NO_MAPS = (
+    r"^/(group|logs|multiverse|\.)|/(anat|figures|log)(/|$)"
+    r"|\.(html|tsv|txt|h5|svg|png|toml|md|bib)$"
+)
 _OUTSIDE = r"^/(code|derivatives|models|sourcedata|stimuli|\.)"
 
 
@@ -157,13 +167,18 @@ def _index_raw(
     if Path(layout.root).resolve() != Path(root).resolve():
         raise UsageError(OTHER_DATABASE.format(path=database, found=layout.root, expected=root))
     files = [bids_file(path) for path in layout.get(return_type="filename")]
-    layout.connection_manager.session.close()
-    layout.connection_manager.engine.dispose()
+    _close(layout)
     sidecars: dict[str, list[BidsFile]] = {}
     for file in files:
         if file.entities["extension"] == ".json":
             sidecars.setdefault(str(Path(file.path).parent), []).append(file)
     return [file for file in files if file.entities.get("sub") in labels], sidecars
+
+
+def _close(layout: Any) -> None:  # noqa: ANN401 - pybids has no types
+    """Close the database of a layout, which nobody else does."""
+    layout.connection_manager.session.close()
+    layout.connection_manager.engine.dispose()
 
 
 def _others(labels: Sequence[str]) -> "re.Pattern[str]":
@@ -210,3 +225,95 @@ def _check_something_left(
         NONE_LEFT.format(kind=kind, n_files=total.n_files, steps=total.say()),
         NONE_LEFT_HINT.format(tasks=", ".join(tasks) or "none") if kind == "BOLD" else "",
     )
+
+
+def query_group(
+    input_settings: InputSettings, *, denoise: str, space: str, resolution: str
+) -> GroupMaps:
+    """Find the combined Fisher z maps of all participants that a group model can use.
+
+    Parameters
+    ----------
+    input_settings : InputSettings
+        Output folder, labels, sessions and tasks. Of the filter file's query ``bold`` the
+        entities ``acq``, ``ce`` and ``rec`` count.
+    denoise, space, resolution : str
+        Strategy and grid of the maps.
+
+    Raises
+    ------
+    InputDataError
+        There are no maps at all, or a sidecar lacks what a model needs.
+    UsageError
+        No map fits the request (with what there is), or a participant has several in one session.
+    """
+    root = input_settings.output_dir
+    if not (Path(root) / "dataset_description.json").is_file():
+        raise InputDataError(NO_RESULTS.format(path=root), NO_RESULTS_HINT)
+    found = [parse(path) for path in _index_own(root)]
+    found = [one for one in found if dict(one.entities)["stat"] == "fisherz"]
+    found = [one for one in found if "run" not in dict(one.entities)]
+    if not found:
+        raise InputDataError(NO_RESULTS.format(path=root), NO_RESULTS_HINT)
+    return group_maps(root, select_maps(found, input_settings, denoise, (space, resolution)))
+
+
+def _index_own(root: str) -> list[str]:
+    """Return the relative paths of seed maps, those that only a sidecar stands for included."""
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    indexer = BIDSLayoutIndexer(
+        validate=False, index_metadata=False, ignore=[re.compile(_NO_MAPS)]
+    )
+    own = resources.files("rls_bids.dataset") / "entities.json"
+    config = ["bids", "derivatives", str(own)]
+    layout = BIDSLayout(root, validate=False, indexer=indexer, config=config)
+    listed = layout.get(suffix="statmap", return_type="filename")
+    _close(layout)
+    maps = (Path(path).relative_to(layout.root).as_posix() for path in listed)
+    return sorted({path.replace(".json", ".nii.gz") for path in maps}, key=natural_key)
+
+
+def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
+    """Return what would be done with which files, and what would be skipped and why.
+
+    Parameters
+    ----------
+    participants : sequence of Participant
+        What :func:`index_participants` found.
+    settings : Settings
+        The request, for the space and the strategies.
+    """
+    root = Path(settings.input.bids_dir)
+    lines = [
+        f"Input   {root}",
+        f"Output  {settings.input.output_dir}",
+        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
+        f"Denoise {', '.join(settings.denoise.strategies)}",
+    ]
+    for participant in participants:
+        lines += ["", f"sub-{participant.label}"]
+        rows = [("T1w", anatomy.t1w, "") for anatomy in participant.anatomies]
+        for session in participant.sessions:
+            rows += [("BOLD", run.bold, _run_words(run)) for run in session.runs]
+        lines += [
+            f"  use   {kind:<4} {Path(path).relative_to(root)}{words}"
+            for kind, path, words in rows
+        ]
+        if not participant.sessions:
+            lines.append("  nothing to do for connectivity")
+        lines += [_note_words(note, root) for note in participant.notes]
+    n_runs = sum(len(session.runs) for one in participants for session in one.sessions)
+    n_able = sum(bool(one.sessions) for one in participants)
+    lines += ["", f"{n_able} of {len(participants)} participants, {n_runs} BOLD runs."]
+    return "\n".join(lines)
+
+
+def _run_words(run: BoldRun) -> str:
+    timing = "slice timing" if run.slice_timing else "no slice timing"
+    return f"  ({run.n_volumes} volumes, TR {run.repetition_time:g} s, {timing})"
+
+
+def _note_words(note: Note, root: Path) -> str:
+    word = {"info": "note", "warning": "warn", "skipped": "skip", "failed": "fail"}[note.level]
+    return f"  {word:<5} {note.message.replace(f'{root}/', '')} {note.hint}".rstrip()

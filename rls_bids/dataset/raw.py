@@ -1,7 +1,7 @@
 """One participant's files into records: runs and anatomies checked, chosen and grouped."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ NOTHING_FOR_ONE = "sub-{participant} has no {kind} image that can be used ({step
 STEPS = "{kind}: {n_files} found, {steps}"
 OTHER_T1W = "{used} is used; not used: {others}."
 BORROWED_T1W = "{where} has no T1w image of its own that can be used; {used} is used."
+NO_TASK = "{path} has no task- in its name."
 PHASE = "{path} is a phase image and is left out."
 
 IMAGES = (".nii", ".nii.gz")
@@ -70,12 +71,18 @@ def participant_record(
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
     chosen, anatomy_notes = _choose_anatomies(label, t1w.files, sessions, request)
     anatomies = {anatomy.t1w: anatomy for anatomy in chosen.values()}
+    grouped = _sessions(label, runs, chosen)
     return Participant(
         label=label,
         anatomies=tuple(anatomies[path] for path in sorted(anatomies, key=natural_key)),
-        sessions=_sessions(label, runs, chosen),
-        notes=(*notes, *anatomy_notes),
+        sessions=grouped,
+        notes=tuple(_excused(note) if grouped else note for note in (*notes, *anatomy_notes)),
     )
+
+
+def _excused(note: Note) -> Note:
+    """Take the exit status from a skipped run of a participant who has another one."""
+    return replace(note, exit_status=0) if note.level == "skipped" else note
 
 
 def _found_notes(
@@ -107,9 +114,12 @@ def _run(
     label: str, file: BidsFile, sidecars: Mapping[str, Sequence[BidsFile]], request: Request
 ) -> tuple[BoldRun | None, tuple[Note, ...]]:
     """Check one BOLD file and make its record."""
-    if "echo" in file.entities:
-        message = checks.MULTI_ECHO.format(path=file.path)
-        return None, (_note(label, "skipped", message, file.path),)
+    for is_other, level, message in (
+        ("echo" in file.entities, "skipped", checks.MULTI_ECHO),
+        ("task" not in file.entities, "failed", NO_TASK),
+    ):
+        if is_other:
+            return None, (_note(label, level, message.format(path=file.path), file.path),)
     try:
         metadata = _metadata(file, sidecars)
         facts, notes = checks.check_bold(

@@ -1,0 +1,122 @@
+"""Our own results as inputs of a group: which maps fit a request, and what their sidecars say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rls_bids.dataset.description import canonical_json, read_json
+from rls_bids.dataset.filters import BidsFile, Query, read_filters, select
+from rls_bids.dataset.naming import Parsed, camel_label, derivative, sidecar
+from rls_bids.errors import InputDataError, UsageError
+from rls_bids.records import GroupInput
+from rls_bids.settings import InputSettings
+
+NO_MAP_FITS = "No seed map fits {wanted}."
+NO_MAP_FITS_HINT = "There are: {found}."
+TWO_MAPS = "{one} and {other} are of the same session; a group model takes one."
+TWO_MAPS_HINT = "Choose acq, ce or rec in the query bold of a --bids-filter-file."
+BAD_SIDECAR = "{path} lacks what a group model needs, or it is no number ({reason})."
+
+
+_GROUP_NAMES = ("task", "space", "res", "denoise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMaps:
+    """Our own maps by seed label, and (by seed and participant) why a map is missing."""
+
+    inputs: dict[str, tuple[GroupInput, ...]]
+    missing: dict[str, dict[str, str]]
+
+
+def select_maps(
+    found: Sequence[Parsed], input_settings: InputSettings, denoise: str, grid: tuple[str, str]
+) -> list[Parsed]:
+    """Return the maps that fit labels, task, strategy and grid (space, resolution).
+
+    Raises
+    ------
+    UsageError
+        None fits; the hint says which there are.
+    """
+    wanted: Query = {
+        "sub": input_settings.participant_labels,
+        "ses": input_settings.session_labels,
+        "task": input_settings.task_ids,
+        "denoise": (camel_label(denoise),),
+        "space": (grid[0],),
+        "res": (grid[1],),
+    }
+    chosen = read_filters(input_settings.bids_filter_file).get("bold", {})
+    wanted |= {name: labels for name, labels in chosen.items() if name in ("acq", "ce", "rec")}
+    excluded = input_settings.exclude_participant_labels
+    left = [one for one in found if _fits(one, wanted) and one.participant not in excluded]
+    if not left:
+        raise UsageError(
+            NO_MAP_FITS.format(wanted=_list_wanted(wanted)),
+            NO_MAP_FITS_HINT.format(found=_list_found(found)),
+        )
+    return left
+
+
+def _fits(one: Parsed, wanted: Query) -> bool:
+    entities = dict(one.entities) | {"sub": one.participant or ""}
+    if one.session is not None:
+        entities["ses"] = one.session
+    query = {name: labels for name, labels in wanted.items() if labels}
+    return bool(select([BidsFile(path="", entities=entities)], query))
+
+
+def _list_wanted(wanted: Query) -> str:
+    return ", ".join(
+        f"{name}-{'|'.join(label or 'none' for label in labels)}"
+        for name, labels in wanted.items()
+        if labels
+    )
+
+
+def _list_found(found: Sequence[Parsed]) -> str:
+    """Return which tasks, strategies and grids there are."""
+    named = {
+        " ".join(f"{name}-{dict(one.entities).get(name, 'none')}" for name in _GROUP_NAMES)
+        for one in found
+    }
+    return "; ".join(sorted(named))
+
+
+def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
+    """Read the sidecars; one map a participant, session and seed."""
+    inputs: dict[str, list[GroupInput]] = {}
+    missing: dict[str, dict[str, str]] = {}
+    seen: dict[tuple[str, str | None, str], str] = {}
+    for one in found:
+        entities = dict(one.entities)
+        seed, participant = entities["seed"], one.participant or ""
+        path = derivative("seed_map", participant, one.session, **entities)
+        other = seen.setdefault((participant, one.session, seed), path)
+        if other != path:
+            raise UsageError(TWO_MAPS.format(one=other, other=path), TWO_MAPS_HINT)
+        metadata = read_json(Path(root) / sidecar(path))
+        if (Path(root) / path).is_file():
+            inputs.setdefault(seed, []).append(_group_input(root, path, one, metadata))
+        else:
+            reason = str(metadata.get("Missing", "the file is not there"))
+            missing.setdefault(seed, {})[participant] = reason
+    return GroupMaps(inputs={seed: tuple(maps) for seed, maps in inputs.items()}, missing=missing)
+
+
+def _group_input(root: str, path: str, one: Parsed, metadata: dict[str, Any]) -> GroupInput:
+    try:
+        return GroupInput(
+            participant=one.participant or "",
+            session=one.session,
+            path=str(Path(root) / path),
+            mean_fd_mm=float(metadata["MeanFramewiseDisplacement"]),
+            minutes_kept=float(metadata["MinutesKept"]),
+            degrees_of_freedom=int(metadata["DegreesOfFreedom"]),
+            processing=canonical_json(metadata["Processing"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        place = Path(root) / sidecar(path)
+        raise InputDataError(BAD_SIDECAR.format(path=place, reason=error)) from error
