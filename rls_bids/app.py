@@ -23,7 +23,7 @@ from rls_bids.records import Note, Participant, Seed
 from rls_bids.reports.collect import collect_participant
 from rls_bids.reports.html import write_participant_page
 from rls_bids.reports.methods import write_citation
-from rls_bids.resources import load_seeds, select_seeds
+from rls_bids.resources import default_seeds
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import Settings, to_toml
 from rls_bids.workflows.participant import init_participants_wf
@@ -40,7 +40,7 @@ def run_participant(settings: Settings) -> int:
     int
         The exit status: 0, 1 (something failed) or 65 (no usable data of a participant).
     """
-    seeds = {seed.name: seed for seed in select_seeds(load_seeds(settings.measures.seeds_file))}
+    seeds = {seed.name: seed for seed in default_seeds(settings.measures.seeds_file)}
     participants = index_participants(settings.input, settings.bold)
     if settings.run.dry_run:
         sys.stdout.write(plan_text(participants, settings) + "\n")

@@ -1,7 +1,7 @@
 """The group graph: one general linear model a seed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from nipype.pipeline import engine as pe
 
@@ -11,7 +11,7 @@ from rls_bids.interfaces.figures import PlotGroupMap
 from rls_bids.interfaces.group import FitGroupMaps
 from rls_bids.interfaces.sink import WriteDerivative, WriteManifest
 from rls_bids.numerics import glm
-from rls_bids.records import GroupInput
+from rls_bids.records import GroupInput, Seed
 from rls_bids.workflows.sinks import node_name
 
 MAPS = (
@@ -29,15 +29,18 @@ MAPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedModel:
-    """One seed's model: its inputs in the order of the rows of `design_file`."""
+    """One seed's model: its inputs in the order of the rows of `design_file`.
+
+    `seed` is the label in file names; `seeds` the records of its members and, last, itself.
+    """
 
     seed: str
+    seeds: tuple[Seed, ...]
     inputs: tuple[GroupInput, ...]
     design_file: str
     contrast: tuple[float, ...]
     n_first: int
     n_second: int
-    centre_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class GroupNames:
 
     output_dir: str
     work_dir: str
+    template: str
     model: str
     contrast: str
     title: str
@@ -125,18 +129,27 @@ def _add_seed(workflow: pe.Workflow, model: SeedModel, names: GroupNames) -> Non
     )
     plot = pe.Node(
         PlotGroupMap(
-            title=f"{model.seed}: {names.title}",
-            centre_mm=list(model.centre_mm),
-            base_dir=names.output_dir,
-            path=naming.group_figure(names.model, "tmap", **common),
+            template=names.template,
+            title=f"{model.seeds[-1].name}: {names.title}",
+            seeds=[asdict(seed) for seed in model.seeds],
         ),
         name=node_name("figure", model.seed),
         mem_gb=1,
+    )
+    figure = pe.Node(
+        WriteDerivative(
+            base_dir=names.output_dir,
+            path=naming.group_figure(names.model, "tmap", **common),
+            metadata={},
+        ),
+        name=node_name("ds", "figure", model.seed),
+        run_without_submitting=True,
     )
     workflow.connect(
         [
             (fit, sink, [("manifest", "manifest")]),
             (fit, clusters, [("clusters", "in_file")]),
             (fit, plot, [("manifest", "manifest")]),
+            (plot, figure, [("figure", "in_file")]),
         ]
     )

@@ -12,10 +12,10 @@ from rls_bids.interfaces.measure import SeedMaps
 from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import correlation
-from rls_bids.records import Seed, Session
-from rls_bids.settings import DenoiseSettings
+from rls_bids.records import Seed, Session, Template
+from rls_bids.settings import Settings
 from rls_bids.workflows.sinks import node_name
-from rls_bids.workflows.stages import Place, Stage
+from rls_bids.workflows.stages import Place, Stage, place_of
 
 RUN_FIELDS = ("denoised", "smoothed", "mask", "tsnr", "status")
 
@@ -33,8 +33,8 @@ def init_measures_wf(
     strategy: str,
     stages: Mapping[str, Stage],
     seeds: Mapping[str, Seed],
-    place: Place,
-    denoise: DenoiseSettings,
+    template: Template,
+    settings: Settings,
     *,
     name: str,
 ) -> pe.Workflow:
@@ -53,8 +53,8 @@ def init_measures_wf(
         SelectRuns(
             who=session_label(session),
             strategy=strategy,
-            min_time_s=denoise.min_time_s,
-            min_df=denoise.min_df,
+            min_time_s=settings.denoise.min_time_s,
+            min_df=settings.denoise.min_df,
         ),
         name="select_runs",
         run_without_submitting=True,
@@ -64,7 +64,7 @@ def init_measures_wf(
     networks = sorted({seeds[label].network for label in stages})
     for network in networks:
         chosen = [label for label in stages if seeds[label].network == network]
-        _add_network(workflow, network, chosen, stages, seeds, place)
+        _add_network(workflow, network, chosen, stages, seeds, template, place_of(settings))
     return workflow
 
 
@@ -74,6 +74,7 @@ def _add_network(
     chosen: Sequence[str],
     stages: Mapping[str, Stage],
     seeds: Mapping[str, Seed],
+    template: Template,
     place: Place,
 ) -> None:
     """Add the node, the sink and the figures of one network's seeds."""
@@ -97,6 +98,7 @@ def _add_network(
     )
     plots = pe.Node(
         PlotSeedMaps(
+            template=template.brain,
             seeds=[asdict(seed) for seed in needed],
             base_dir=place.output_dir,
             paths={label: stages[label].figures[0] for label in chosen},

@@ -62,7 +62,7 @@ def init_session_wf(
     for index in range(len(session.runs)):
         _add_run(workflow, session, stages, index, settings)
     for strategy, labels in wanted.items():
-        _add_strategy(workflow, session, strategy, stages, labels, seeds, settings)
+        _add_strategy(workflow, session, strategy, stages, labels, seeds, template, settings)
     return workflow
 
 
@@ -113,6 +113,7 @@ def _add_strategy(
     stages: SessionStages,
     labels: Sequence[str],
     seeds: Mapping[str, Seed],
+    template: Template,
     settings: Settings,
 ) -> None:
     """Add the measures of one strategy over all runs."""
@@ -122,8 +123,8 @@ def _add_strategy(
         strategy,
         {label: stages.seeds[strategy][label] for label in labels},
         seeds,
-        place_of(settings),
-        settings.denoise,
+        template,
+        settings,
         name=f"measures_{slug}",
     )
     inputnode = workflow.get_node("inputnode")

@@ -1,0 +1,352 @@
+"""Figures as nodes: each calls functions of `rls_bids.figures` on the files of one stage."""
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from rls_bids.dataset.description import atomic_write, read_json
+from rls_bids.interfaces.manifest import load_manifest
+from rls_bids.interfaces.measure import region_on_grid, seed_record
+from rls_bids.records import Seed
+
+
+class PlotAnatomyInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotAnatomy`."""
+
+    t1w = File(exists=True, mandatory=True, desc="T1w image")
+    mask = File(exists=True, mandatory=True, desc="brain mask")
+    dseg = File(exists=True, mandatory=True, desc="tissue labels")
+    t1w_std = File(exists=True, mandatory=True, desc="T1w image on the standard grid")
+    template = File(exists=True, mandatory=True, desc="brain of the standard head")
+
+
+class PlotAnatomyOutputSpec(TraitedSpec):
+    """Outputs of `PlotAnatomy`."""
+
+    brain_mask = File(exists=True, desc="outline of the brain mask")
+    tissue = File(exists=True, desc="borders of the tissues")
+    normalization = File(exists=True, desc="borders of the template on the normalised head")
+
+
+class PlotAnatomy(SimpleInterface):
+    """Draw what a user checks of the anatomy."""
+
+    input_spec = PlotAnatomyInputSpec
+    output_spec = PlotAnatomyOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.anat import plot_brain_mask, plot_normalization, plot_tissue
+
+        given, folder = self.inputs, Path(runtime.cwd)
+        files = {
+            name: folder / f"{name}.svg" for name in ("brain_mask", "tissue", "normalization")
+        }
+        plot_brain_mask(given.t1w, given.mask, files["brain_mask"])
+        plot_tissue(given.t1w, given.dseg, files["tissue"])
+        plot_normalization(given.template, given.t1w_std, files["normalization"])
+        self._results |= {name: str(path) for name, path in files.items()}
+        return runtime
+
+
+class PlotCoregistrationInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotCoregistration`."""
+
+    t1w = File(exists=True, mandatory=True, desc="T1w image")
+    boldref = File(exists=True, mandatory=True, desc="BOLD reference on the T1w grid")
+    mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
+    dseg = File(exists=True, mandatory=True, desc="tissue labels of the T1w image")
+
+
+class PlotCoregistrationOutputSpec(TraitedSpec):
+    """Outputs of `PlotCoregistration`."""
+
+    coregistration = File(exists=True, desc="T1w borders on the BOLD reference")
+
+
+class PlotCoregistration(SimpleInterface):
+    """Draw the borders of the T1w image on the BOLD reference."""
+
+    input_spec = PlotCoregistrationInputSpec
+    output_spec = PlotCoregistrationOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.bold import plot_coregistration
+
+        given, path = self.inputs, Path(runtime.cwd) / "coregistration.svg"
+        plot_coregistration(given.t1w, given.boldref, given.mask, given.dseg, path)
+        self._results["coregistration"] = str(path)
+        return runtime
+
+
+class PlotMotionInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotMotion`."""
+
+    confounds = File(exists=True, mandatory=True, desc="confounds table")
+    repetition_time = traits.Float(mandatory=True, desc="s")
+    fd_threshold_mm = traits.Float(mandatory=True, desc="0: nothing is censored")
+
+
+class PlotMotionOutputSpec(TraitedSpec):
+    """Outputs of `PlotMotion`."""
+
+    motion = File(exists=True, desc="translations, rotations, framewise displacement")
+
+
+class PlotMotion(SimpleInterface):
+    """Draw head motion over time."""
+
+    input_spec = PlotMotionInputSpec
+    output_spec = PlotMotionOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
+        from rls_bids.figures.bold import plot_motion
+        from rls_bids.interfaces.tables import load_table
+
+        table = load_table(self.inputs.confounds)
+        names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
+        path = Path(runtime.cwd) / "motion.svg"
+        plot_motion(
+            np.column_stack([table[name] for name in names]), _timing(table, self.inputs), path
+        )
+        self._results["motion"] = str(path)
+        return runtime
+
+
+def _timing(table: dict[str, Any], inputs: Any) -> Any:
+    """Return what the traces of a run share."""
+    from rls_bids.figures.bold import Timing
+    from rls_bids.numerics.signal import sample_mask
+
+    fd = table["framewise_displacement"]
+    return Timing(
+        fd_mm=fd,
+        kept=sample_mask(fd, inputs.fd_threshold_mm),
+        repetition_time=inputs.repetition_time,
+        fd_threshold_mm=inputs.fd_threshold_mm,
+    )
+
+
+class PlotCarpetInputSpec(PlotMotionInputSpec):
+    """Inputs of `PlotCarpet`."""
+
+    series = File(exists=True, mandatory=True, desc="before denoising, .npy")
+    denoised = File(exists=True, mandatory=True, desc="residuals, .npy")
+    mask = File(exists=True, mandatory=True, desc="voxels of the series")
+    dseg = File(exists=True, mandatory=True, desc="tissue labels on the standard grid")
+    status = File(exists=True, mandatory=True, desc="what is left, .json")
+
+
+class PlotCarpetOutputSpec(TraitedSpec):
+    """Outputs of `PlotCarpet`."""
+
+    carpet = File(exists=True, desc="every voxel over time, before and after")
+
+
+class PlotCarpet(SimpleInterface):
+    """Draw every voxel's signal over time, before and after denoising."""
+
+    input_spec = PlotCarpetInputSpec
+    output_spec = PlotCarpetOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.bold import plot_carpet
+        from rls_bids.interfaces.images import load_mask, load_volume
+        from rls_bids.interfaces.tables import load_table
+
+        table = load_table(self.inputs.confounds)
+        mask, _ = load_mask(self.inputs.mask)
+        status = read_json(Path(self.inputs.status))
+        path = Path(runtime.cwd) / "carpet.svg"
+        plot_carpet(
+            self.inputs.series,
+            load_volume(self.inputs.dseg).data[mask].astype(int),
+            table["std_dvars"],
+            _timing(table, self.inputs),
+            path,
+            denoised=self.inputs.denoised,
+            title=f"Before and after denoising with {status['Strategy']}",
+        )
+        self._results["carpet"] = str(path)
+        return runtime
+
+
+class PlotSeedsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotSeeds`."""
+
+    t1w = File(exists=True, mandatory=True, desc="T1w image")
+    points = File(exists=True, mandatory=True, desc="(n, 3) T1w RAS mm of each standard voxel")
+    std_mask = File(exists=True, mandatory=True, desc="standard-space voxels of `points`")
+    seeds = traits.List(traits.Dict(), mandatory=True, desc="records as plain dictionaries")
+
+
+class PlotSeedsOutputSpec(TraitedSpec):
+    """Outputs of `PlotSeeds`."""
+
+    seeds = File(exists=True, desc="every seed on the T1w image")
+
+
+class PlotSeeds(SimpleInterface):
+    """Draw every seed where it lies in the person's own T1w image."""
+
+    input_spec = PlotSeedsInputSpec
+    output_spec = PlotSeedsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.maps import plot_seeds_on_t1w
+
+        marks = []
+        for seed in map(seed_record, self.inputs.seeds):
+            mark = _mark_in_t1w(seed, self.inputs, Path(runtime.cwd))
+            if mark is not None:
+                marks.append(mark)
+        path = Path(runtime.cwd) / "seeds.svg"
+        plot_seeds_on_t1w(self.inputs.t1w, marks, path)
+        self._results["seeds"] = str(path)
+        return runtime
+
+
+def _mark_in_t1w(seed: Seed, inputs: Any, folder: Path) -> Any:
+    """Return a seed as seen in the T1w image; ``None`` for a mean, which has no place."""
+    import numpy as np
+
+    from rls_bids.figures.maps import SeedMark
+    from rls_bids.interfaces.images import load_mask, save_volume
+    from rls_bids.numerics.resample import voxel_points
+
+    if seed.kind == "mean":
+        return None
+    mask, affine = load_mask(inputs.std_mask)
+    points = np.load(inputs.points)
+    if seed.mask:
+        # The region's voxels, each marked where the transform puts it, on a 2 mm T1w grid.
+        inside = points[region_on_grid(seed.mask, mask.shape, affine)[mask]]
+        origin = np.floor(inside.min(axis=0)) - 4
+        grid = np.diag([2.0, 2, 2, 1])
+        grid[:3, 3] = origin
+        voxels = np.rint((inside - origin) / 2).astype(int)
+        volume = np.zeros(voxels.max(axis=0) + 3, dtype=np.uint8)
+        volume[tuple(voxels.T)] = 1
+        path = save_volume(volume, grid, folder / f"{seed.name}.nii.gz", dtype=np.uint8)
+        return SeedMark(name=seed.name, mask=path, network=seed.network)
+    distance = np.linalg.norm(voxel_points(mask, affine) - np.array(seed.centre_mm), axis=1)
+    nearest = np.argsort(distance)[:8]
+    weights = 1 / np.maximum(distance[nearest], 1e-3)
+    x, y, z = weights @ points[nearest] / weights.sum()
+    return SeedMark(
+        name=seed.name,
+        centre_mm=(float(x), float(y), float(z)),
+        radius_mm=seed.radius_mm,
+        network=seed.network,
+    )
+
+
+class PlotSeedMapsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotSeedMaps`."""
+
+    manifest = File(exists=True, mandatory=True, desc="maps of the seeds")
+    template = File(exists=True, mandatory=True, desc="brain of the standard head")
+    seeds = traits.List(traits.Dict(), mandatory=True, desc="records as plain dictionaries")
+    base_dir = traits.Str(mandatory=True, desc="output directory")
+    paths = traits.Dict(mandatory=True, desc="seed to finished relative path")
+
+
+class PlotSeedMaps(SimpleInterface):
+    """Draw the Fisher z map of every seed that has one, straight to its finished path."""
+
+    _always_run = True
+    input_spec = PlotSeedMapsInputSpec
+    output_spec = TraitedSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.maps import MapLook, plot_seed_map
+
+        seeds = {plain["name"]: seed_record(plain) for plain in self.inputs.seeds}
+        maps = {entry["key"]: entry for entry in load_manifest(self.inputs.manifest)}
+        for name, path in self.inputs.paths.items():
+            entry = maps[f"{name}:fisherz"]
+            if not entry["file"]:
+                continue
+            look = MapLook(title=f"Connectivity of {name}", unit="Fisher z")
+            marks = marks_of(seeds[name], seeds)
+            atomic_write(
+                Path(self.inputs.base_dir, path),
+                lambda file, entry=entry, marks=marks, look=look: plot_seed_map(
+                    entry["file"], self.inputs.template, marks, look, file
+                ),
+            )
+        return runtime
+
+
+def marks_of(seed: Seed, seeds: dict[str, Seed]) -> list[Any]:
+    """Return the spheres of a seed, or of its members, in standard space."""
+    from rls_bids.figures.maps import SeedMark
+
+    chosen = [seeds[name] for name in seed.members] or [seed]
+    return [
+        SeedMark(name=each.name, centre_mm=each.centre_mm, radius_mm=each.radius_mm)
+        for each in chosen
+        if each.centre_mm
+    ]
+
+
+class PlotGroupMapInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotGroupMap`."""
+
+    manifest = File(exists=True, mandatory=True, desc="maps of the model")
+    template = File(exists=True, mandatory=True, desc="brain of the standard head")
+    title = traits.Str(mandatory=True, desc="heading")
+    subtitle = traits.Str("", usedefault=True, desc="below the heading")
+    seeds = traits.List(traits.Dict(), mandatory=True, desc="the seed, its members first")
+
+
+class PlotGroupMapOutputSpec(TraitedSpec):
+    """Outputs of `PlotGroupMap`."""
+
+    figure = File(exists=True, desc="t map with what survives FDR outlined")
+
+
+class PlotGroupMap(SimpleInterface):
+    """Draw the t map of one seed."""
+
+    input_spec = PlotGroupMapInputSpec
+    output_spec = PlotGroupMapOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
+        from rls_bids.figures.group import plot_group_map
+        from rls_bids.figures.maps import MapLook
+        from rls_bids.interfaces.group import FDR_LEVEL
+        from rls_bids.interfaces.images import load_volume, save_volume
+
+        maps = {entry["key"]: entry["file"] for entry in load_manifest(self.inputs.manifest)}
+        seeds = {plain["name"]: seed_record(plain) for plain in self.inputs.seeds}
+        adjusted = load_volume(maps["p_fdr"])
+        folder = Path(runtime.cwd)
+        significant = save_volume(
+            adjusted.data < FDR_LEVEL, adjusted.affine, folder / "fdr.nii.gz", dtype=np.uint8
+        )
+        path = folder / "group.svg"
+        look = MapLook(
+            title=self.inputs.title, subtitle=self.inputs.subtitle, unit="t", threshold=2.0
+        )
+        own = list(seeds.values())[-1]
+        plot_group_map(
+            maps["t"],
+            self.inputs.template,
+            marks_of(own, seeds),
+            look,
+            path,
+            significant=significant,
+        )
+        self._results["figure"] = str(path)
+        return runtime
