@@ -104,3 +104,10 @@ def write_participants(root: Path, table: Sequence[Mapping[str, Any]]) -> Path:
     path = root / "participants.tsv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def write_filter(folder: Path, content: object) -> str:
+    """Write a filter file and return its path."""
+    path = folder / "filter.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return str(path)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rls_bids.dataset import checks, filters, query, raw, results
-from rls_bids.dataset.description import write_dataset_description, write_json
-from rls_bids.dataset.naming import derivative, sidecar
-from rls_bids.dataset.query import index_participants, plan_text, query_group
+from rls_bids.dataset import checks, query, raw
+from rls_bids.dataset.description import write_json
+from rls_bids.dataset.query import index_participants, plan_text
 from rls_bids.errors import EXIT_DATA, InputDataError, UsageError
 from rls_bids.records import Participant
 from rls_bids.settings import (
@@ -23,10 +22,9 @@ from rls_bids.settings import (
     RunSettings,
     Settings,
 )
-from tests.factories import write_bold, write_dataset
+from tests.factories import write_bold, write_dataset, write_filter
 
 ROOT = Path(__file__).parents[2]
-SPACE = "MNI152NLin2009cAsym"
 
 
 def index(root: Path, bold: BoldSettings | None = None, **wanted) -> tuple[Participant, ...]:
@@ -38,12 +36,6 @@ def index(root: Path, bold: BoldSettings | None = None, **wanted) -> tuple[Parti
 
 def names(participant: Participant) -> list[str]:
     return [Path(run.bold).name for one in participant.sessions for run in one.runs]
-
-
-def filter_file(tmp_path: Path, content: object) -> str:
-    path = tmp_path / "filter.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return str(path)
 
 
 @pytest.fixture
@@ -239,7 +231,7 @@ def test_choice_of_the_t1w_image(tmp_path: Path) -> None:
         used="sub-01_ses-B_acq-z_T1w.nii.gz",
         others="sub-01_ses-B_run-1_T1w.nii.gz, sub-01_ses-B_run-2_T1w.nii.gz",
     ) in [note.message for note in one.notes]
-    path = filter_file(tmp_path, {"t1w": {"acquisition": None, "run": 2}})
+    path = write_filter(tmp_path, {"t1w": {"acquisition": None, "run": 2}})
     chosen = index(root, bids_filter_file=path, session_labels=("B",))[0]
     assert chosen.anatomies[0].t1w.endswith("sub-01_ses-B_run-2_T1w.nii.gz")
     # A broken image of its own: the other session's is borrowed, and the failure is told.
@@ -273,76 +265,19 @@ def test_metadata_are_inherited(tmp_path: Path) -> None:
 
 
 def test_filter_file(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = filter_file(tmp_path, {"bold": {"run": ["1", 10]}})
+    path = write_filter(tmp_path, {"bold": {"run": ["1", 10]}})
     with caplog.at_level(logging.INFO):
         (first,) = index(root, participant_labels=("01",), bids_filter_file=path)
     assert names(first) == [f"sub-01_task-rest_run-{n}_bold.nii.gz" for n in (1, 10)]
     steps = "BOLD: 4 found, --task-id rest keeps 3 of 4, "
     assert f"{steps}the query bold of the filter file keeps 2 of 3" in caplog.text
     # An entity of the file replaces its flag.
-    path = filter_file(tmp_path, {"bold": {"task": "nback"}})
+    path = write_filter(tmp_path, {"bold": {"task": "nback"}})
     (first,) = index(root, participant_labels=("01",), bids_filter_file=path)
     assert names(first) == ["sub-01_task-nback_bold.nii.gz"]
-    path = filter_file(tmp_path, {"bold": {"acq": "*"}})
+    path = write_filter(tmp_path, {"bold": {"acq": "*"}})
     with pytest.raises(UsageError, match="filter file keeps 0 of 5"):
         index(root, bids_filter_file=path)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (None, ["plain", "run"]),
-        ("*", ["acq", "both"]),
-        ([None, "b"], ["both", "plain", "run"]),
-        (["*"], ["acq", "both"]),
-        ([None, "*"], ["acq", "both", "plain", "run"]),
-        ("a", ["acq"]),
-    ],
-)
-def test_absent_and_present(tmp_path: Path, wanted: object, expected: list[str]) -> None:
-    stems = {"acq": "acq-a", "both": "acq-b_run-01", "plain": "x-y", "run": "run-2"}
-    files = {
-        name: filters.bids_file(f"/raw/sub-01/func/sub-01_task-rest_{stem}_bold.nii.gz")
-        for name, stem in stems.items()
-    }
-    for spelling in ("acq", "acquisition"):
-        path = filter_file(tmp_path, {"bold": {spelling: wanted}})
-        chosen = filters.select(files.values(), filters.read_filters(path)["bold"])
-        assert sorted(name for name, file in files.items() if file in chosen) == expected
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ({"bolt": {}}, "the query 'bolt' is unknown"),
-        ({"bold": {"tsak": "rest"}}, "the entity 'tsak' of the query 'bold' is unknown"),
-        (
-            {"bold": {"RepetitionTime": 2}},
-            "'RepetitionTime' of the query 'bold' is a metadata key",
-        ),
-        ({"bold": {"task": True}}, "'task' of the query 'bold' is True"),
-        ({"bold": {"task": {}}}, "'task' of the query 'bold' is {}"),
-        ({"bold": {"task": []}}, "'task' of the query 'bold' is []"),
-        ({"bold": "rest"}, "is not a filter file"),
-        ([], "is not a filter file"),
-    ],
-)
-def test_bad_filter_files(root: Path, tmp_path: Path, content: object, words: str) -> None:
-    path = filter_file(tmp_path, content)
-    with pytest.raises(UsageError) as caught:
-        index(root, bids_filter_file=path)
-    assert caught.value.message.startswith(path)
-    assert words in caught.value.message
-    if "bolt" in content:
-        assert caught.value.hint == "Did you mean 'bold'?"
-
-
-def test_the_default_filter_is_the_example_for_users(tmp_path: Path) -> None:
-    packaged = Path(filters.__file__).with_name("bids_filter.json").read_text(encoding="utf-8")
-    example = ROOT / "bids_filter.json"
-    assert example.read_text(encoding="utf-8") == packaged
-    assert filters.read_filters(str(example)) == filters.default_queries()
-    assert tuple(filters.default_queries()) == filters.QUERIES
 
 
 def test_database_serves_every_participant(root: Path, tmp_path: Path) -> None:
@@ -392,82 +327,6 @@ def test_plan(root: Path) -> None:
     assert "  use   T1w  sub-02/ses-A/anat/sub-02_ses-A_T1w.nii.gz" in lines
     assert any(line.startswith("  fail  sub-03 has no T1w image") for line in lines)
     assert lines[-1] == "2 of 3 participants, 5 BOLD runs."
-
-
-def write_map(out: Path, label: str, session: str | None = None, **changes) -> None:
-    entities = {"task": "rest", "space": SPACE, "res": "2", "denoise": "acompcor", "seed": "PCC"}
-    entities |= {"stat": "fisherz"} | changes.pop("entities", {})
-    metadata = {
-        "MeanFramewiseDisplacement": 0.12,
-        "MinutesKept": 6.5,
-        "DegreesOfFreedom": 40,
-        "Processing": {"b": 1.0, "a": [0.01, 0.1]},
-    } | changes
-    path = derivative("seed_map", label, session, **entities)
-    write_json(out / sidecar(path), metadata)
-    if "Missing" not in metadata:
-        (out / path).write_bytes(b"")
-
-
-@pytest.fixture
-def out(root: Path) -> Path:
-    """Return an output folder with the maps of three participants."""
-    out = root.parent / "out"
-    write_dataset_description(out, root, "0.1.0")
-    for label in ("01", "02", "10"):
-        write_map(out, label)
-        write_map(out, label, entities={"seed": "vpl", "stat": "pearsonr"})
-        write_map(out, label, entities={"run": "1"})
-        write_map(out, label, entities={"denoise": "24P"})
-    write_map(out, "01", entities={"seed": "vpl"})
-    write_map(out, "02", entities={"seed": "vpl"}, Missing="outside the field of view")
-    return out
-
-
-def group(out: Path, denoise: str = "acompcor", **wanted) -> results.GroupMaps:
-    settings = InputSettings(bids_dir="/raw", output_dir=str(out), **wanted)
-    return query_group(settings, denoise=denoise, space=SPACE, resolution="2")
-
-
-def test_group_inputs(out: Path) -> None:
-    found = group(out)
-    assert sorted(found.inputs) == ["PCC", "vpl"]
-    assert [one.participant for one in found.inputs["PCC"]] == ["01", "02", "10"]
-    one = found.inputs["vpl"][0]
-    assert one.path.endswith("_denoise-acompcor_seed-vpl_stat-fisherz_statmap.nii.gz")
-    assert (one.mean_fd_mm, one.minutes_kept, one.degrees_of_freedom) == (0.12, 6.5, 40)
-    assert one.processing == '{"a":[0.01,0.1],"b":1}'
-    assert found.missing == {"vpl": {"02": "outside the field of view"}}
-    assert [one.participant for one in group(out, "24P").inputs["PCC"]] == ["01", "02", "10"]
-    assert len(group(out, exclude_participant_labels=("02",)).inputs["PCC"]) == 2
-    assert len(group(out, participant_labels=("02",)).inputs["PCC"]) == 1
-
-
-def test_group_requests_that_cannot_be_met(out: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        group(out, "6P")
-    assert "denoise-6P" in caught.value.message
-    assert "task-rest space-MNI152NLin2009cAsym res-2 denoise-24P" in caught.value.hint
-    with pytest.raises(InputDataError) as caught:
-        group(tmp_path)
-    assert caught.value.message == query.NO_RESULTS.format(path=tmp_path)
-    write_map(out, "02", DegreesOfFreedom=None)
-    with pytest.raises(InputDataError, match="lacks what a group model needs"):
-        group(out)
-    write_map(out, "02")
-    write_map(out, "01", entities={"acq": "b"})
-    with pytest.raises(UsageError, match="a group model takes one"):
-        group(out)
-    path = filter_file(tmp_path, {"bold": {"acq": None}})
-    assert len(group(out, bids_filter_file=path).inputs["PCC"]) == 3
-
-
-def test_sessions_are_told_apart(out: Path) -> None:
-    write_map(out, "01", "post")
-    found = group(out).inputs["PCC"]
-    assert [(one.participant, one.session) for one in found][:2] == [("01", None), ("01", "post")]
-    only = group(out, session_labels=("post",)).inputs["PCC"]
-    assert [one.session for one in only] == ["post"]
 
 
 def test_importing_the_room_is_light() -> None:
