@@ -45,7 +45,8 @@ SMOOTHING = 0.9
 COARSE_SMOOTHING = 2.5
 BORDER = 2
 MAX_STEPS = 20
-TOLERANCE_MM = 0.002
+FIRST_POINTS, SECOND_POINTS = 10_000, 20_000
+FIRST_TOLERANCE_MM, SECOND_TOLERANCE_MM = 0.02, 0.005
 LARGE_STEP_VOXELS = 1.0
 HEAD_RADIUS_MM = 60.0
 TUKEY = 4.685
@@ -91,6 +92,7 @@ class _Target:
     design: Float32Array
     scale: Float64Array
     sigma: tuple[float, ...]
+    tolerance_mm: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +198,25 @@ def _head_weights(values: Float32Array) -> Float32Array:
     return weights
 
 
-def _prepare(reference: Float32Array, affine: Float64Array, width: float) -> _Target:
-    """Values, gradients and weights of a smoothed reference."""
+def _thinned(used: BoolArray, n_points: int) -> BoolArray:
+    """Keep at most so many voxels, scattered at random but always the same."""
+    chosen = np.flatnonzero(used)
+    if len(chosen) <= n_points:
+        return used
+    chosen = np.random.default_rng(0).choice(chosen, int(n_points), replace=False)
+    few = np.zeros_like(used)
+    few.flat[chosen] = True
+    return few
+
+
+def _prepare(
+    reference: Float32Array,
+    affine: Float64Array,
+    width: float,
+    n_points: int,
+    tolerance_mm: float,
+) -> _Target:
+    """Compute values, gradients and weights of a smoothed reference."""
     sigma = _smoothing_sigma(affine, width)
     smooth = ndimage.gaussian_filter(reference, sigma, mode="mirror", truncate=3.0)
     # The cubic B-spline and its derivative at the voxel centres.
@@ -210,7 +229,7 @@ def _prepare(reference: Float32Array, affine: Float64Array, width: float) -> _Ta
             image = ndimage.correlate1d(image, kernel[axis], axis, mode="mirror")
         images.append(image)
     weights = _head_weights(images[3])
-    used = weights > 0.0
+    used = _thinned(weights > 0.0, n_points)
     points = voxel_points(used, affine)
     gradient = np.stack([image[used] for image in images[:3]], axis=1).astype(np.float64)
     gradient = gradient @ np.linalg.inv(affine[:3, :3])
@@ -227,6 +246,7 @@ def _prepare(reference: Float32Array, affine: Float64Array, width: float) -> _Ta
         design=np.ascontiguousarray(design / scale, np.float32),
         scale=scale,
         sigma=sigma,
+        tolerance_mm=tolerance_mm,
     )
 
 
@@ -266,7 +286,7 @@ def _fit(target: _Target, padded: Float32Array, affine: Float64Array, start: Flo
         size = float(np.linalg.norm(step[:3]) + HEAD_RADIUS_MM * np.linalg.norm(step[3:]))
         sizes.append(size)
         # The first step knows no robust weights yet.
-        if size < TOLERANCE_MM and len(sizes) > 1:
+        if size < target.tolerance_mm and len(sizes) > 1:
             break
         ratio = residuals / np.float32(max(TUKEY * spread, 1e-20))
         robust = np.square(np.maximum(1.0 - ratio * ratio, 0.0))
@@ -274,7 +294,7 @@ def _fit(target: _Target, padded: Float32Array, affine: Float64Array, start: Flo
         matrix=matrix,
         spread=float(spread / gain),
         first_step_mm=sizes[0],
-        converged=size < TOLERANCE_MM,
+        converged=size < target.tolerance_mm,
     )
 
 
@@ -377,8 +397,8 @@ def estimate_motion(series: Float32Array, affine: Float64Array) -> Motion:
     quiet = slice(first, first + QUIET_VOLUMES)
     reference = np.median(series[quiet], axis=0).astype(np.float32)
     middle = first + min(QUIET_VOLUMES, n_volumes) // 2
-    fine = _prepare(reference, affine, SMOOTHING)
-    coarse = _prepare(reference, affine, COARSE_SMOOTHING)
+    fine = _prepare(reference, affine, SMOOTHING, FIRST_POINTS, FIRST_TOLERANCE_MM)
+    coarse = _prepare(reference, affine, COARSE_SMOOTHING, FIRST_POINTS, FIRST_TOLERANCE_MM)
     fits = [_Fit(matrix=np.eye(4), spread=0.0, first_step_mm=0.0, converged=True)] * n_volumes
     for index, neighbour in _outward(middle, n_volumes):
         start = fits[neighbour].matrix
@@ -386,7 +406,8 @@ def estimate_motion(series: Float32Array, affine: Float64Array) -> Motion:
     regular = _regular(fits)
     thinned = regular[:: -(-len(regular) // MEAN_VOLUMES)]
     matrices = np.stack([fit.matrix for fit in fits])
-    fine = _prepare(_mean_realigned(series, affine, matrices, thinned), affine, SMOOTHING)
+    reference = _mean_realigned(series, affine, matrices, thinned)
+    fine = _prepare(reference, affine, SMOOTHING, SECOND_POINTS, SECOND_TOLERANCE_MM)
     for index in range(n_volumes):
         fits[index] = _fit(fine, _smooth(series[index], fine.sigma), affine, matrices[index])
     matrices = np.stack([fit.matrix for fit in fits])
