@@ -216,16 +216,7 @@ class Denoise(SimpleInterface):
             "Run": self.inputs.run,
             "Strategy": self.inputs.strategy,
             "Regressors": names,
-            "RepetitionTime": self.inputs.repetition_time,
-            "NumberOfVolumes": result.n_volumes,
-            "NumberOfVolumesKept": result.n_kept,
-            "SecondsKept": result.n_kept * self.inputs.repetition_time,
-            "MinutesKept": round(result.n_kept * self.inputs.repetition_time / 60, 3),
-            "BandDimensions": result.band_dimensions,
-            "NumberOfRegressors": result.n_regressors,
-            "ResidualDegreesOfFreedom": result.residual_df,
-            "MeanFramewiseDisplacement": round(float(np.nanmean(fd)), 5),
-            "MaxFramewiseDisplacement": round(float(np.nanmax(fd)), 5),
+            **_what_is_left(result, fd, self.inputs.repetition_time),
         }
         write_json(folder / "status.json", status)
         for name in ("denoised", "smoothed"):
@@ -233,6 +224,25 @@ class Denoise(SimpleInterface):
         self._results["design"] = str(folder / "design.tsv")
         self._results["status"] = str(folder / "status.json")
         return runtime
+
+
+def _what_is_left(result: Any, fd: Any, repetition_time: float) -> dict[str, object]:
+    """Return the counts that decide whether a run is usable."""
+    import numpy as np
+
+    seconds = result.n_kept * repetition_time
+    return {
+        "RepetitionTime": repetition_time,
+        "NumberOfVolumes": result.n_volumes,
+        "NumberOfVolumesKept": result.n_kept,
+        "SecondsKept": seconds,
+        "MinutesKept": round(seconds / 60, 3),
+        "BandDimensions": result.band_dimensions,
+        "NumberOfRegressors": result.n_regressors,
+        "ResidualDegreesOfFreedom": result.residual_df,
+        "MeanFramewiseDisplacement": round(float(np.nanmean(fd)), 5),
+        "MaxFramewiseDisplacement": round(float(np.nanmax(fd)), 5),
+    }
 
 
 class SelectRunsInputSpec(BaseInterfaceInputSpec):

@@ -54,6 +54,34 @@ def init_anat_wf(
     t1w_to_std, std_to_t1w : composite transforms
     """
     workflow = pe.Workflow(name=name)
+    bias, brain, tissue, normalise, standard = _make_nodes(anatomy, template, place, anat, run)
+    outputnode = pe.Node(IdentityInterface(fields=list(FIELDS)), name="outputnode")
+    workflow.connect(
+        [
+            (bias, brain, [("out_file", "in_file")]),
+            (bias, tissue, [("out_file", "in_file")]),
+            (brain, tissue, [("out_mask", "mask")]),
+            (bias, normalise, [("out_file", "in_file")]),
+            (brain, normalise, [("out_mask", "mask")]),
+            (normalise, standard, [("t1w_to_std", "transform")]),
+            (bias, standard, [("out_file", "t1w")]),
+            (brain, standard, [("out_mask", "mask")]),
+            (tissue, standard, [(key, key) for key in ("dseg", *TISSUES)]),
+            (bias, outputnode, [("out_file", "t1w")]),
+            (brain, outputnode, [("out_mask", "mask")]),
+            (tissue, outputnode, [(key, key) for key in ("dseg", *TISSUES)]),
+            (normalise, outputnode, [(key, key) for key in ("t1w_to_std", "std_to_t1w")]),
+            (standard, outputnode, [(f"{key}_std", f"{key}_std") for key in ("dseg", *TISSUES)]),
+        ]
+    )
+    _add_outputs(workflow, stage, place, template)
+    return workflow
+
+
+def _make_nodes(
+    anatomy: Anatomy, template: Template, place: Place, anat: AnatSettings, run: RunSettings
+) -> tuple[pe.Node, ...]:
+    """Return the nodes in the order of the methods section."""
     threads = run.omp_nthreads
     bias = pe.Node(
         BiasCorrect(
@@ -95,27 +123,7 @@ def init_anat_wf(
         name="standard_space",
         mem_gb=1,
     )
-    outputnode = pe.Node(IdentityInterface(fields=list(FIELDS)), name="outputnode")
-    workflow.connect(
-        [
-            (bias, brain, [("out_file", "in_file")]),
-            (bias, tissue, [("out_file", "in_file")]),
-            (brain, tissue, [("out_mask", "mask")]),
-            (bias, normalise, [("out_file", "in_file")]),
-            (brain, normalise, [("out_mask", "mask")]),
-            (normalise, standard, [("t1w_to_std", "transform")]),
-            (bias, standard, [("out_file", "t1w")]),
-            (brain, standard, [("out_mask", "mask")]),
-            (tissue, standard, [(key, key) for key in ("dseg", *TISSUES)]),
-            (bias, outputnode, [("out_file", "t1w")]),
-            (brain, outputnode, [("out_mask", "mask")]),
-            (tissue, outputnode, [(key, key) for key in ("dseg", *TISSUES)]),
-            (normalise, outputnode, [(key, key) for key in ("t1w_to_std", "std_to_t1w")]),
-            (standard, outputnode, [(f"{key}_std", f"{key}_std") for key in ("dseg", *TISSUES)]),
-        ]
-    )
-    _add_outputs(workflow, stage, place, template)
-    return workflow
+    return bias, brain, tissue, normalise, standard
 
 
 def _add_outputs(workflow: pe.Workflow, stage: Stage, place: Place, template: Template) -> None:

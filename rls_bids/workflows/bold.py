@@ -45,6 +45,29 @@ def init_bold_wf(
     outputnode = pe.Node(
         IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode"
     )
+    motion, coregister, resampling, nuisance = _make_nodes(bold_run, bold, denoise, run)
+    workflow.connect(
+        [
+            (motion, coregister, [("boldref", "boldref")]),
+            (inputnode, coregister, [("t1w", "t1w"), ("mask", "mask")]),
+            (motion, resampling, [("matrices", "matrices")]),
+            (coregister, resampling, [("t1w_to_boldref", "t1w_to_boldref")]),
+            (inputnode, resampling, [("points", "points"), ("std_mask", "std_mask")]),
+            (resampling, nuisance, [("series", "series"), ("mask", "mask")]),
+            (motion, nuisance, [("parameters", "parameters")]),
+            (inputnode, nuisance, [("WM_std", "white_matter"), ("CSF_std", "csf")]),
+            (resampling, outputnode, [("series", "series"), ("mask", "mask"), ("tsnr", "tsnr")]),
+            (nuisance, outputnode, [("confounds", "confounds")]),
+        ]
+    )
+    _add_outputs(workflow, stage, place, bold_run, denoise)
+    return workflow
+
+
+def _make_nodes(
+    bold_run: BoldRun, bold: BoldSettings, denoise: DenoiseSettings, run: RunSettings
+) -> tuple[pe.Node, ...]:
+    """Return the nodes in the order of the methods section."""
     common = {"in_file": bold_run.bold, "dummy_scans": bold.dummy_scans}
     motion = pe.Node(
         EstimateMotion(**common, version=realign.VERSION), name="head_motion", mem_gb=2
@@ -77,22 +100,7 @@ def init_bold_wf(
         name="confounds",
         mem_gb=2,
     )
-    workflow.connect(
-        [
-            (motion, coregister, [("boldref", "boldref")]),
-            (inputnode, coregister, [("t1w", "t1w"), ("mask", "mask")]),
-            (motion, resampling, [("matrices", "matrices")]),
-            (coregister, resampling, [("t1w_to_boldref", "t1w_to_boldref")]),
-            (inputnode, resampling, [("points", "points"), ("std_mask", "std_mask")]),
-            (resampling, nuisance, [("series", "series"), ("mask", "mask")]),
-            (motion, nuisance, [("parameters", "parameters")]),
-            (inputnode, nuisance, [("WM_std", "white_matter"), ("CSF_std", "csf")]),
-            (resampling, outputnode, [("series", "series"), ("mask", "mask"), ("tsnr", "tsnr")]),
-            (nuisance, outputnode, [("confounds", "confounds")]),
-        ]
-    )
-    _add_outputs(workflow, stage, place, bold_run, denoise)
-    return workflow
+    return motion, coregister, resampling, nuisance
 
 
 def _add_outputs(

@@ -90,43 +90,6 @@ def _add_seed(workflow: pe.Workflow, model: SeedModel, names: GroupNames) -> Non
         name=node_name("glm", model.seed),
         mem_gb=2,
     )
-    common = {**names.entities, "seed": model.seed, "meas": "fisherz", "contrast": names.contrast}
-    metadata = {
-        "Model": names.title,
-        "NumberOfParticipants": [model.n_first, model.n_second],
-        "SpatialReference": names.entities["space"],
-        "Resolution": f"{names.entities['res']} mm isotropic",
-        "SkullStripped": True,
-        "Sources": [bids_uri(path, names.output_dir, names.output_dir) for path in files],
-    }
-    paths = {
-        map_key(stat, desc): naming.group_map(names.model, stat, desc=desc, **common)
-        for stat, desc, _ in MAPS
-    }
-    sink = pe.Node(
-        WriteManifest(
-            base_dir=names.output_dir,
-            paths=paths,
-            metadata={
-                map_key(stat, desc): {"Description": text, **metadata} for stat, desc, text in MAPS
-            },
-        ),
-        name=node_name("ds", model.seed),
-        run_without_submitting=True,
-    )
-    table_entities = {key: value for key, value in common.items() if key not in {"space", "res"}}
-    clusters = pe.Node(
-        WriteDerivative(
-            base_dir=names.output_dir,
-            path=naming.group_table(names.model, "clusters", **table_entities),
-            metadata={
-                "Description": "Local maxima of |t| among voxels of uncorrected p < .001.",
-                **{key: metadata[key] for key in ("Model", "Sources")},
-            },
-        ),
-        name=node_name("ds", "clusters", model.seed),
-        run_without_submitting=True,
-    )
     plot = pe.Node(
         PlotGroupMap(
             template=names.template,
@@ -136,20 +99,58 @@ def _add_seed(workflow: pe.Workflow, model: SeedModel, names: GroupNames) -> Non
         name=node_name("figure", model.seed),
         mem_gb=1,
     )
-    figure = pe.Node(
-        WriteDerivative(
-            base_dir=names.output_dir,
-            path=naming.group_figure(names.model, "tmap", **common),
-            metadata={},
-        ),
-        name=node_name("ds", "figure", model.seed),
-        run_without_submitting=True,
-    )
+    maps, clusters, figure = _make_sinks(model, names)
     workflow.connect(
         [
-            (fit, sink, [("manifest", "manifest")]),
+            (fit, maps, [("manifest", "manifest")]),
             (fit, clusters, [("clusters", "in_file")]),
             (fit, plot, [("manifest", "manifest")]),
             (plot, figure, [("figure", "in_file")]),
         ]
+    )
+
+
+def _make_sinks(model: SeedModel, names: GroupNames) -> tuple[pe.Node, ...]:
+    """Return the nodes that write the maps, the table and the figure of one seed."""
+    common = {**names.entities, "seed": model.seed, "meas": "fisherz", "contrast": names.contrast}
+    of_table = {key: value for key, value in common.items() if key not in {"space", "res"}}
+    about = {
+        "Model": names.title,
+        "Sources": [
+            bids_uri(each.path, names.output_dir, names.output_dir) for each in model.inputs
+        ],
+    }
+    about_map = {
+        **about,
+        "NumberOfParticipants": [model.n_first, model.n_second],
+        "SpatialReference": names.entities["space"],
+        "Resolution": f"{names.entities['res']} mm isotropic",
+        "SkullStripped": True,
+    }
+    keys = {map_key(stat, desc): (stat, desc, text) for stat, desc, text in MAPS}
+    maps = WriteManifest(
+        base_dir=names.output_dir,
+        paths={
+            key: naming.group_map(names.model, stat, desc=desc, **common)
+            for key, (stat, desc, _) in keys.items()
+        },
+        metadata={key: {"Description": text, **about_map} for key, (*_, text) in keys.items()},
+    )
+    clusters = WriteDerivative(
+        base_dir=names.output_dir,
+        path=naming.group_table(names.model, "clusters", **of_table),
+        metadata={
+            "Description": "Local maxima of |t| among voxels of uncorrected p < .001.",
+            **about,
+        },
+    )
+    figure = WriteDerivative(
+        base_dir=names.output_dir,
+        path=naming.group_figure(names.model, "tmap", **common),
+        metadata={},
+    )
+    named = (("ds", maps), ("ds_clusters", clusters), ("ds_figure", figure))
+    return tuple(
+        pe.Node(each, name=f"{prefix}_{node_name(model.seed)}", run_without_submitting=True)
+        for prefix, each in named
     )

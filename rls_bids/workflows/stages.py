@@ -5,7 +5,7 @@ in its sidecar. The builders leave finished stages out, so that a second run rec
 with or without the work directory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -181,43 +181,65 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     )
     owner = (run.participant, run.session)
     entities = dict(run.entities)
-    t1w = f"{place.output_dir}/{anat.product('t1w').path}"
-    products = []
-
-    def add(key: str, description: str, extra_entities: dict[str, str], **extra: object) -> None:
-        path = naming.derivative(key, *owner, **entities, **extra_entities)
-        products.append(_product(place, stamp, key, path, description, [run.bold, t1w], **extra))
-
-    stripped = {"SkullStripped": False}
-    add("boldref", "Mean of the volumes after head motion correction.", {}, **stripped)
-    add("hmc_xfm", "Head motion: one rigid transform a volume.", {})
-    add("boldref_to_t1w_xfm", "Rigid coregistration of the BOLD reference to the T1w image.", {})
-    add(
-        "boldref_std",
-        "Temporal mean on the standard grid, inside the brain.",
-        place.std,
-        SkullStripped=True,
-    )
-    add(
-        "bold_mask_std",
-        "Brain voxels inside the field of view of every volume.",
-        place.std,
-        Type="Brain",
-    )
-    add("confounds", "Confounding time series.", {})
-    add("outliers", "Volumes that exceed the motion threshold: one column each.", {})
-    if settings.run.level == "full":
-        add(
+    sources = [run.bold, f"{place.output_dir}/{anat.product('t1w').path}"]
+    level_full = [
+        (
             "preproc_bold",
             "Preprocessed BOLD series on the standard grid, inside the brain.",
             place.std,
-            SkullStripped=True,
-            RepetitionTime=run.repetition_time,
+            {"SkullStripped": True, "RepetitionTime": run.repetition_time},
         )
+    ]
+    products = tuple(
+        _product(
+            place,
+            stamp,
+            key,
+            naming.derivative(key, *owner, **entities, **std),
+            description,
+            sources,
+            **extra,
+        )
+        for key, description, std, extra in (
+            *_run_products(place),
+            *(level_full if settings.run.level == "full" else ()),
+        )
+    )
     figures = tuple(
         naming.figure(*owner, what, **entities) for what in ("coregistration", "motion")
     )
-    return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
+    return Stage(fingerprint=stamp, products=products, figures=figures)
+
+
+def _run_products(place: Place) -> Iterator[tuple[str, str, dict[str, str], dict[str, object]]]:
+    """Yield key, description, entities of the grid and more metadata of each product of a run."""
+    yield (
+        "boldref",
+        "Mean of the volumes after head motion correction.",
+        {},
+        {"SkullStripped": False},
+    )
+    yield "hmc_xfm", "Head motion: one rigid transform a volume.", {}, {}
+    yield (
+        "boldref_to_t1w_xfm",
+        "Rigid coregistration of the BOLD reference to the T1w image.",
+        {},
+        {},
+    )
+    yield (
+        "boldref_std",
+        "Temporal mean on the standard grid, inside the brain.",
+        place.std,
+        {"SkullStripped": True},
+    )
+    yield (
+        "bold_mask_std",
+        "Brain voxels inside the field of view of every volume.",
+        place.std,
+        {"Type": "Brain"},
+    )
+    yield "confounds", "Confounding time series.", {}, {}
+    yield "outliers", "Volumes that exceed the motion threshold: one column each.", {}, {}
 
 
 def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings) -> Stage:
