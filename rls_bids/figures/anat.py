@@ -1,7 +1,6 @@
 """Figures of the anatomy: brain mask, tissues, normalisation."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from rls_bids.figures import style
 from rls_bids.figures.planes import (
     Contour,
     Floats,
+    ImageLike,
     Scene,
     Volume,
     bounds_of,
@@ -24,7 +24,7 @@ DSEG_LABELS = {1: "GM", 2: "WM", 3: "CSF"}
 _HALF = 0.5
 
 
-def plot_brain_mask(t1w: Any, mask: Any, out_file: str | Path) -> Path:
+def plot_brain_mask(t1w: ImageLike, mask: ImageLike, out_file: str | Path) -> Path:
     """Draw the outline of the brain mask on the T1w image in three planes.
 
     Parameters
@@ -52,10 +52,10 @@ def plot_brain_mask(t1w: Any, mask: Any, out_file: str | Path) -> Path:
             "and leave out skull and eyes.",
             (outline,),
         )
-        return style.save(figure, out_file)
+        return style.save(figure, out_file, is_photo=True)
 
 
-def plot_tissue(t1w: Any, dseg: Any, out_file: str | Path) -> Path:
+def plot_tissue(t1w: ImageLike, dseg: ImageLike, out_file: str | Path) -> Path:
     """Draw the borders of grey matter, white matter and CSF on the T1w image in three planes.
 
     ``dseg`` holds 1 = GM, 2 = WM, 3 = CSF; other arguments as in :func:`plot_brain_mask`.
@@ -81,10 +81,10 @@ def plot_tissue(t1w: Any, dseg: Any, out_file: str | Path) -> Path:
             "Borders of grey matter, white matter and cerebrospinal fluid.",
             contours,
         )
-        return style.save(figure, out_file)
+        return style.save(figure, out_file, is_photo=True)
 
 
-def plot_normalization(template: Any, t1w_std: Any, out_file: str | Path) -> Path:
+def plot_normalization(template: ImageLike, t1w_std: ImageLike, out_file: str | Path) -> Path:
     """Draw the template's borders on the person's head in standard space, in three planes.
 
     Parameters
@@ -120,11 +120,11 @@ def plot_normalization(template: Any, t1w_std: Any, out_file: str | Path) -> Pat
         figure = mosaic(
             even_rows(scene, bounds, (5, 5, 4)),
             bounds,
-            "Normalisation: the template's borders on the person's T1w image in standard space",
-            "Ventricles, deep nuclei, cortical outline and cerebellum should lie within the lines.",
+            "Normalisation: template borders on the T1w image in standard space",
+            "Ventricles, deep nuclei, cortex and cerebellum should lie within the lines.",
             edges,
         )
-        return style.save(figure, out_file)
+        return style.save(figure, out_file, is_photo=True)
 
 
 def class_means(values: Floats) -> tuple[float, float, float]:

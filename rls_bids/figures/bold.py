@@ -15,6 +15,7 @@ from rls_bids.figures.planes import (
     PLANES,
     Contour,
     Floats,
+    ImageLike,
     Row,
     Scene,
     Volume,
@@ -28,6 +29,7 @@ from rls_bids.figures.planes import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
 
 Bools = NDArray[np.bool_]
 
@@ -39,6 +41,7 @@ _HALF = 0.5
 _CARPET_ROWS = 420
 _CARPET_COLUMNS = 900
 _CARPET_SD = 2.0
+_CARPET_STEP = 0.25  # grey levels: finer ones make the file larger and look the same
 _AXIS_NAMES = ("x (left–right)", "y (back–front)", "z (down–up)")
 _LINES = ((style.BLUE, "-"), (style.ORANGE, "-"), (style.GREEN, "-"))
 
@@ -64,7 +67,11 @@ class Timing:
 
 
 def plot_coregistration(
-    t1w: Any, boldref_in_t1w: Any, mask: Any, dseg: Any | None, out_file: str | Path
+    t1w: ImageLike,
+    boldref_in_t1w: ImageLike,
+    mask: ImageLike,
+    dseg: "ImageLike | None",
+    out_file: str | Path,
 ) -> Path:
     """Draw borders seen on the T1w image on the BOLD reference, in three planes.
 
@@ -114,7 +121,7 @@ def plot_coregistration(
             "signal may be lost above sinuses and ears.",
             lines,
         )
-        return style.save(figure, out_file)
+        return style.save(figure, out_file, is_photo=True)
 
 
 def _compared_row(bold: Scene, anatomy: Scene, bounds: Floats, plane: str, count: int) -> Row:
@@ -256,18 +263,30 @@ def plot_carpet(
         )  # fmt: skip
         top = figure.add_subplot(grid[0, 1])
         _draw_fd(top, timing)
-        _draw_dvars(figure.add_subplot(grid[1, 1], sharex=top), dvars, timing)
-        _draw_carpet(figure, grid[2, 0], grid[2, 1], before, labels, timing, "before denoising")
+        middle = figure.add_subplot(grid[1, 1], sharex=top)
+        _draw_dvars(middle, dvars, timing)
+        carpets = [
+            top,
+            middle,
+            _draw_carpet(
+                figure, (grid[2, 0], grid[2, 1]), before, labels, timing, "before denoising"
+            ),
+        ]
         if denoised is not None:
             after = carpet_values(_columns_of(denoised, columns))
             full = np.full(before.shape, np.nan, dtype=np.float32)
             if len(after):
                 full[timing.kept] = after
-            _draw_carpet(figure, grid[3, 0], grid[3, 1], full, labels, timing, "after denoising")
-        for axes in figure.axes[:-1]:
+            carpets.append(
+                _draw_carpet(
+                    figure, (grid[3, 0], grid[3, 1]), full, labels, timing, "after denoising"
+                )
+            )
+        for axes in carpets[:-1]:
             axes.tick_params(labelbottom=False)
-        figure.axes[-1].set_xlabel("time (s)")
+        carpets[-1].set_xlabel("time (s)")
         _carpet_scale(figure)
+        figure.align_ylabels([top, middle])
         style.heading(
             figure, title, _censoring_words(int(timing.kept.sum()), len(timing.kept), timing)
         )
@@ -323,19 +342,19 @@ def _draw_dvars(axes: "Axes", dvars: Floats, timing: Timing) -> None:
 
 def _draw_carpet(
     figure: "Figure",
-    strip: Any,
-    place: Any,
+    places: "tuple[SubplotSpec, SubplotSpec]",
     values: Floats,
-    labels: Any,
+    labels: NDArray[np.integer[Any]],
     timing: Timing,
     name: str,
-) -> None:
+) -> "Axes":
     """Draw one carpet and, left of it, the tissue of its rows."""
+    strip, place = places
     axes = figure.add_subplot(place)
     end = len(timing.kept) * timing.repetition_time
     fold = int(np.ceil(len(values) / _CARPET_COLUMNS))
     axes.imshow(
-        values[::fold].T, cmap="gray", vmin=-_CARPET_SD, vmax=_CARPET_SD, aspect="auto",
+        np.round(values[::fold].T / _CARPET_STEP) * _CARPET_STEP, cmap="gray", vmin=-_CARPET_SD, vmax=_CARPET_SD, aspect="auto",
         interpolation="none", extent=(0, end, len(labels), 0),
     )  # fmt: skip
     axes.set_facecolor("#F3DFA8")
@@ -358,7 +377,7 @@ def _draw_carpet(
         axes.axhline(rows[-1] + 1, color="white", lw=0.6)
     axes.spines[:].set_visible(False)
     side.set_ylabel(name, labelpad=30)
-    figure.add_axes(axes)
+    return axes
 
 
 def _carpet_scale(figure: "Figure") -> None:

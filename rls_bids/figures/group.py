@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rls_bids.figures import style
 from rls_bids.figures.maps import MapLook, SeedMark, display_limit, draw_map
-from rls_bids.figures.planes import Contour, Floats, load_volume
+from rls_bids.figures.planes import Contour, Floats, ImageLike, load_volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _HALF = 0.5
 _GROUP_COLOURS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE)
@@ -16,13 +19,13 @@ _GROUP_MARKS = ("o", "s", "^", "D")
 
 
 def plot_group_map(
-    stat_img: Any,
-    background: Any,
+    stat_img: ImageLike,
+    background: ImageLike,
     seeds: Sequence[SeedMark],
     look: MapLook,
     out_file: str | Path,
     *,
-    significant: Any | None = None,
+    significant: "ImageLike | None" = None,
 ) -> Path:
     """Draw a group statistic map: three planes through the seed, axial slices, a colour bar.
 
@@ -60,7 +63,9 @@ def plot_group_map(
         threshold=look.threshold,
     )
     with style.house_style():
-        return style.save(draw_map(stat_img, background, seeds, shown, contours), out_file)
+        return style.save(
+            draw_map(stat_img, background, seeds, shown, contours), out_file, is_photo=True
+        )
 
 
 def plot_design(
@@ -154,7 +159,7 @@ def plot_covariates(
         return style.save(figure, out_file)
 
 
-def _dots(axes: Any, label: str, samples: Sequence[Floats]) -> None:
+def _dots(axes: "Axes", label: str, samples: Sequence[Floats]) -> None:
     for place, sample in enumerate(samples):
         shown = sample[np.isfinite(sample)]
         colour = _GROUP_COLOURS[place % len(_GROUP_COLOURS)]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from rls_bids.figures.planes import (
     PLANES,
     Contour,
     Floats,
+    ImageLike,
     Overlay,
     Scene,
     Volume,
@@ -46,7 +47,7 @@ class SeedMark:
     name: str
     centre_mm: Point | None = None
     radius_mm: float | None = None
-    mask: Any | None = None
+    mask: "ImageLike | None" = None
     network: str = ""
 
 
@@ -87,7 +88,7 @@ def _mask_contours(marks: Sequence[SeedMark]) -> tuple[Contour, ...]:
     )
 
 
-def plot_seeds_on_t1w(t1w: Any, seeds: Sequence[SeedMark], out_file: str | Path) -> Path:
+def plot_seeds_on_t1w(t1w: ImageLike, seeds: Sequence[SeedMark], out_file: str | Path) -> Path:
     """Draw every seed on the person's own T1w image: three close-ups through its centre.
 
     Parameters
@@ -131,7 +132,7 @@ def plot_seeds_on_t1w(t1w: Any, seeds: Sequence[SeedMark], out_file: str | Path)
                     (panel - 0.02) / total,
                 )
                 _close_up(figure.add_axes(box), scene, mark, plane)
-        return style.save(figure, out_file)
+        return style.save(figure, out_file, is_photo=True)
 
 
 def _close_up(axes: "Axes", scene: Scene, mark: SeedMark, plane: str) -> None:
@@ -186,8 +187,8 @@ class MapLook:
 
 
 def plot_seed_map(
-    map_img: Any,
-    background: Any,
+    map_img: ImageLike,
+    background: ImageLike,
     seeds: Sequence[SeedMark],
     look: MapLook,
     out_file: str | Path,
@@ -216,12 +217,12 @@ def plot_seed_map(
     """
     with style.house_style():
         figure = draw_map(map_img, background, seeds, look)
-        return style.save(figure, out_file)
+        return style.save(figure, out_file, is_photo=True)
 
 
 def draw_map(
-    map_img: Any,
-    background: Any,
+    map_img: ImageLike,
+    background: ImageLike,
     seeds: Sequence[SeedMark],
     look: MapLook,
     contours: tuple[Contour, ...] = (),

@@ -8,7 +8,7 @@ like. Views are neurological: the participant's left is on the left, and marked.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from rls_bids.figures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from nibabel.nifti1 import Nifti1Image
+
+ImageLike: TypeAlias = "str | Path | Volume | Nifti1Image"
+"""A NIfTI file's path, a loaded image, or an array with its affine."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -67,20 +71,23 @@ class Scene:
     contours: tuple[Contour, ...] = ()
 
 
-def load_volume(image: Any) -> Volume:
+def load_volume(image: ImageLike) -> Volume:
     """Load a path or nibabel image as float32; of a 4D image the mean over volumes is taken.
 
     Values that are not finite become zero.
     """
-    import nibabel as nib
+    if isinstance(image, Volume):
+        return image
+    if isinstance(image, (str, Path)):
+        from nibabel.loadsave import load
 
-    loaded: Any = nib.load(image) if isinstance(image, (str, Path)) else image  # type: ignore[attr-defined]
-    data = np.asanyarray(loaded.dataobj).astype(np.float32)
+        image = cast("Nifti1Image", load(image))
+    data = np.asanyarray(image.dataobj).astype(np.float32)
     if data.ndim > 3:
         data = data.reshape(*data.shape[:3], -1).mean(axis=3)
     return Volume(
         data=np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0),
-        affine=np.asarray(loaded.affine, dtype=float),
+        affine=np.asarray(image.affine, dtype=float),
     )
 
 
@@ -210,10 +217,18 @@ def _draw_overlay(
 
 def _label_slice(axes: "Axes", plane: str, position_mm: float) -> None:
     left, right = ("P", "A") if plane == "sagittal" else ("L", "R")
-    white: dict[str, Any] = {"color": "white", "transform": axes.transAxes, "size": 8}
+    white = _white_text(axes)
     axes.text(0.02, 0.5, left, va="center", ha="left", weight="bold", **white)
     axes.text(0.98, 0.5, right, va="center", ha="right", weight="bold", **white)
     axes.text(0.98, 0.02, position_label(plane, position_mm), va="bottom", ha="right", **white)
+
+
+def _white_text(axes: "Axes") -> dict[str, Any]:
+    """Return how text on a slice looks: white with a dark rim, legible on any brain."""
+    from matplotlib.patheffects import withStroke
+
+    rim = [withStroke(linewidth=2, foreground="black")]
+    return {"color": "white", "transform": axes.transAxes, "size": 8, "path_effects": rim}
 
 
 def position_label(plane: str, position_mm: float) -> str:
@@ -289,7 +304,4 @@ def mosaic(
 
 
 def _caption(axes: "Axes", text: str) -> None:
-    axes.text(
-        0.02, 0.98, text, va="top", ha="left", color="white", size=8, weight="bold",
-        transform=axes.transAxes,
-    )  # fmt: skip
+    axes.text(0.02, 0.98, text, va="top", ha="left", weight="bold", **_white_text(axes))
