@@ -166,7 +166,7 @@ def _kind(row: Row, fail: Fail) -> Literal["sphere", "mask", "mean"]:
     if kind == "mean" and has["mean"]:
         return "mean"
     given = ", ".join(sorted(key for key in row if row[key] is not None))
-    raise fail("the columns", given, A_SEED)
+    raise fail("columns", given, A_SEED)
 
 
 def _number(row: Mapping[str, object], key: str, fail: Fail, *, least: float) -> float:
