@@ -41,7 +41,12 @@ def run_participant(settings: Settings) -> int:
         The exit status: 0, 1 (something failed) or 65 (no usable data of a participant).
     """
     seeds = {seed.name: seed for seed in default_seeds(settings.measures.seeds_file)}
-    participants = index_participants(settings.input, settings.bold)
+    participants = index_participants(
+        settings.input,
+        settings.bold,
+        anat_only=settings.run.anat_only,
+        hash_content=not settings.run.dry_run,
+    )
     if settings.run.dry_run:
         sys.stdout.write(plan_text(participants, settings) + "\n")
         return EXIT_OK

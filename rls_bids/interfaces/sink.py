@@ -21,10 +21,11 @@ from rls_bids.interfaces.manifest import load_manifest
 def write_derivative(source: Path, base_dir: Path, path: str, metadata: dict[str, object]) -> Path:
     """Copy `source` to ``base_dir/path``, then write the sidecar that declares it finished.
 
-    The sidecar comes last: a file whose sidecar is missing or old is not finished, so an
-    interrupted copy is made again.
+    The old sidecar goes first and the new one comes last: a file without sidecar is not finished,
+    so what an interruption leaves behind is made again.
     """
     target = base_dir / path
+    (base_dir / sidecar(path)).unlink(missing_ok=True)
     atomic_write(target, lambda temporary: shutil.copyfile(source, temporary))
     if metadata:
         write_json(base_dir / sidecar(path), metadata)
@@ -94,5 +95,6 @@ class WriteManifest(SimpleInterface):
             if entry["file"]:
                 write_derivative(Path(entry["file"]), base_dir, path, metadata)
             else:
+                (base_dir / path).unlink(missing_ok=True)
                 write_json(base_dir / sidecar(path), metadata)
         return runtime

@@ -152,13 +152,13 @@ def anat_stage(
         "t1w_to_std",
         "t1w_to_std_xfm",
         "Resamples the T1w image onto the template.",
-        {"space": place.space},
+        {"to": place.space},
     )
     add(
         "std_to_t1w",
         "std_to_t1w_xfm",
         "Resamples the template onto the T1w image.",
-        {"space": place.space},
+        {"from_": place.space},
     )
     figures = tuple(
         naming.figure(*owner, what) for what in ("brainmask", "tissue", "normalization")
