@@ -173,9 +173,11 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _stem(person: Person, label: str | None) -> tuple[Path, str]:
+def session_stem(plan: Plan, person: Person, session: int) -> tuple[Path, str]:
+    """Folder of a participant's session, and how its file names begin."""
     folder, stem = Path(f"sub-{person.label}"), f"sub-{person.label}"
-    if label is not None:
+    if plan.spec.sessions:
+        label = plan.spec.sessions[session]
         folder, stem = folder / f"ses-{label}", f"{stem}_ses-{label}"
     return folder, stem
 
@@ -224,8 +226,7 @@ def write_session(
     root: Path, plan: Plan, model: HeadModel, person: Person, session: int
 ) -> Scan:
     """Write the T1w image, the BOLD series and the truth of one session."""
-    label = plan.spec.sessions[session] if plan.spec.sessions else None
-    folder, stem = _stem(person, label)
+    folder, stem = session_stem(plan, person, session)
     spec, who = plan.spec, (person.group, person.index)
     truth = root / "sourcedata" / "truth" / folder
     warp = session_warp(plan, model, person, session)

@@ -21,6 +21,8 @@ EPI_SCALP, EPI_MUSCLE, EPI_BONE = 330.0, 280.0, 60.0
 T1W_SCALP, T1W_MUSCLE, T1W_BONE, T1W_MARROW, T1W_CSF = 105.0, 48.0, 10.0, 38.0, 24.0
 GAP_MM, SKULL_MM, SCALP_MM = 2.5, 8.0, 14.0
 """Outer borders of the CSF gap, of the skull and of the scalp, from the brain's hull."""
+FAT_DEPTH = -0.09
+"""Subcutaneous fat of face and neck reaches down to this relative depth; below is muscle."""
 HULL_MM = 10.0
 MARGIN_BELOW_MM, MARGIN_FRONT_MM = 52, 28
 VOID_CENTRES_MM = ((0.0, 26.0, -24.0), (-48.0, -22.0, -34.0), (48.0, -22.0, -34.0))
@@ -106,7 +108,8 @@ def _add_skull(
     distance = _hull_distance(brain)
     depth = _soft_tissue(affine, brain.shape)
     skin = (distance < SCALP_MM) | (depth < 0)
-    fat = (distance < SCALP_MM) & (distance >= SKULL_MM) | ((depth < 0) & (depth > -0.09))
+    outer = depth > FAT_DEPTH
+    fat = outer & (((distance < SCALP_MM) & (distance >= SKULL_MM)) | (depth < 0))
     bone = distance < SKULL_MM
     gap = distance < GAP_MM
     middle = (GAP_MM + SKULL_MM) / 2

@@ -14,7 +14,8 @@ Floats32 = NDArray[np.float32]
 N_WAVES = 24
 WAVELENGTHS_MM = (75.0, 140.0)
 LEAST_JACOBIAN = 0.35
-FIXED_POINT_STEPS = 30
+FIXED_POINT_STEPS = 60
+FIXED_POINT_MM = 1e-6
 
 
 def rotation_matrix(angles: Floats) -> Floats:
@@ -102,7 +103,9 @@ def standard_to_person(warp: Warp, points: Floats) -> Floats:
     """
     aligned = points.copy()
     for _ in range(FIXED_POINT_STEPS):
-        aligned = points - displace(warp, aligned)
+        before, aligned = aligned, points - displace(warp, aligned)
+        if float(np.abs(aligned - before).max()) < FIXED_POINT_MM:
+            break
     return apply_affine(np.linalg.inv(warp.affine), aligned)
 
 

@@ -10,6 +10,21 @@ DESCRIPTION: dict[str, object] = {
     "GeneratedBy": [{"Name": "rls_bids_phantom"}],
 }
 
+DERIVATIVE_DESCRIPTION: dict[str, object] = {
+    "Name": "Synthetic cohort with known truth, preprocessed",
+    "BIDSVersion": "1.10.0",
+    "DatasetType": "derivative",
+    "License": "CC0",
+    "GeneratedBy": [
+        {
+            "Name": "fMRIPrep",
+            "Version": "23.2.0",
+            "Description": "imitated by rls_bids_phantom; nothing was preprocessed",
+        },
+        {"Name": "rls_bids_phantom"},
+    ],
+}
+
 README = """# Synthetic cohort with known truth
 
 No person was measured. Heads are random deformations of a standard (or given) head; networks,
