@@ -260,8 +260,8 @@ def nilearn_columns(tmp_path, table, metadata, **options):
     pd.DataFrame(table).to_csv(
         f"{stem}_desc-confounds_timeseries.tsv", sep="\t", na_rep="n/a", index=False
     )
-    with open(f"{stem}_desc-confounds_timeseries.json", "w", encoding="utf-8") as file:
-        json.dump(metadata, file)
+    sidecar = tmp_path / f"{stem.name}_desc-confounds_timeseries.json"
+    sidecar.write_text(json.dumps(metadata), encoding="utf-8")
     bold = f"{stem}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
     nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 120), dtype="i2"), np.eye(4)), bold)
     frame, _ = load_confounds(bold, demean=False, **options)
