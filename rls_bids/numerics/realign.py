@@ -178,7 +178,8 @@ def _smoothing_sigma(affine: Float64Array, width: float) -> tuple[float, ...]:
 
 def _smooth(volume: Float32Array, sigma: tuple[float, ...]) -> Float32Array:
     """Smooth a volume into padded spline coefficients."""
-    return pad_mirrored(ndimage.gaussian_filter(volume, sigma, mode="mirror", truncate=3.0))
+    samples = np.asarray(volume, np.float32)
+    return pad_mirrored(ndimage.gaussian_filter(samples, sigma, mode="mirror", truncate=3.0))
 
 
 def _head_weights(values: Float32Array) -> Float32Array:

@@ -112,12 +112,11 @@ def test_recovers_the_pose_in_world_space_for_every_storage(name):
         np.testing.assert_allclose(parameters_to_matrix(row, centre), matrix, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["LAS", "PSR"])
 @pytest.mark.parametrize("axis", range(6))
-def test_signs_and_units_of_each_parameter(name, axis):
+def test_signs_and_units_of_each_parameter(axis):
     rows = np.zeros((6, 6))
     rows[5, axis] = 1.5 if axis < 3 else 0.03
-    series, affine, _ = moved_series(rows, name)
+    series, affine, _ = moved_series(rows, "LAS" if axis % 2 else "PSR")
     found = estimate_motion(series, affine).parameters[5]
     np.testing.assert_allclose(found[:3], rows[5, :3], atol=0.03)
     np.testing.assert_allclose(found[3:], rows[5, 3:], atol=0.0005)
