@@ -146,18 +146,9 @@ def parameters_to_matrix(parameters: Float64Array, centre_mm: Float64Array) -> F
 
 
 def matrix_to_parameters(matrix: Float64Array, centre_mm: Float64Array) -> Float64Array:
-    """Six rigid parameters of a pull matrix; the inverse of :func:`parameters_to_matrix`.
+    """Six rigid parameters (mm, rad) of a rigid pull matrix (4, 4), about ``centre_mm`` (3,).
 
-    Parameters
-    ----------
-    matrix : (4, 4) float
-        Rigid; rotation about y below 90°.
-    centre_mm : (3,) float
-
-    Returns
-    -------
-    (6,) float64
-        Translations (mm) and rotations (rad).
+    The inverse of :func:`parameters_to_matrix` for rotations about y below 90°.
     """
     rotation = matrix[:3, :3]
     translation = matrix[:3, 3] - centre_mm + rotation @ centre_mm
@@ -211,11 +202,7 @@ def _thinned(used: BoolArray, n_points: int) -> BoolArray:
 
 
 def _prepare(
-    reference: Float32Array,
-    affine: Float64Array,
-    width: float,
-    n_points: int,
-    tolerance_mm: float,
+    reference: Float32Array, affine: Float64Array, width: float, n_points: int, tolerance_mm: float
 ) -> _Target:
     """Compute values, gradients and weights of a smoothed reference."""
     sigma = _smoothing_sigma(affine, width)
@@ -251,11 +238,6 @@ def _prepare(
     )
 
 
-def _spread(residuals: Float32Array) -> float:
-    """Robust standard deviation about zero."""
-    return SIGMA_PER_MAD * float(np.median(np.abs(residuals)))
-
-
 def _solve(design: Float32Array, values: Float32Array, weights: Float32Array) -> Float64Array:
     """Weighted least squares by the normal equations (minimum norm where singular)."""
     weighted = design * weights[:, None]
@@ -278,7 +260,7 @@ def _fit(target: _Target, padded: Float32Array, affine: Float64Array, start: Flo
         np.copyto(values, 0.0, where=~seen)
         solution = _solve(target.design, values, weights)
         residuals = values - target.design @ solution.astype(np.float32)
-        spread = _spread(residuals[seen]) if seen.any() else 0.0
+        spread = SIGMA_PER_MAD * float(np.median(np.abs(residuals[seen]))) if seen.any() else 0.0
         gain = solution[6] / target.scale[6]
         if gain < 0.1:
             return _Fit(matrix=start, spread=np.inf, first_step_mm=0.0, converged=False)
@@ -300,11 +282,7 @@ def _fit(target: _Target, padded: Float32Array, affine: Float64Array, start: Flo
 
 
 def _fit_carefully(
-    fine: _Target,
-    coarse: _Target,
-    volume: Float32Array,
-    affine: Float64Array,
-    start: Float64Array,
+    fine: _Target, coarse: _Target, volume: Float32Array, affine: Float64Array, start: Float64Array
 ) -> _Fit:
     """Fit a volume; after a large step also by way of a coarser level, and keep the better."""
     padded = _smooth(volume, fine.sigma)

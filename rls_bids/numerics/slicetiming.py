@@ -5,6 +5,10 @@ shift) rings over the whole run after a spike; splines and windowed sinc either 
 0.1 Hz when volumes are slow or ring by more than a tenth. So the filter is designed for each
 delay: constrained least squares on the band that matters (Laakso et al. 1996,
 doi:10.1109/79.482137), with a bound on the weight of volumes two or more away.
+
+For repetition times of 0.8 to 3 s and 0.01 to 0.1 Hz the filter's error is below 5 ms and 0.3 % of
+the amplitude, and a spike leaves at most 9.5 % of itself two volumes away. The pass band reaches
+to 0.3 cycles a volume at least.
 """
 
 from collections.abc import Sequence
@@ -102,6 +106,20 @@ def _check_timing(slice_timing: Sequence[float], n_slices: int, axis: int, tr: f
         raise InputDataError(OUT_OF_RANGE.format(low=low, high=high, tr=tr), TIMING_HINT)
 
 
+def _shift_in_place(slices: Float32Array, shifts: Float64Array, pass_band: float) -> None:
+    """Shift each slice's series; ``slices`` is a view (n_slices, n_volumes, …)."""
+    n_volumes = slices.shape[1]
+    operators = {
+        shift: _shift_operator(n_volumes, float(shift), pass_band)
+        for shift in np.unique(shifts)
+        if abs(shift) > SAME_TIME
+    }
+    for shift, target in zip(shifts, slices, strict=True):
+        if shift in operators:
+            flat = target.reshape(n_volumes, -1)
+            target[...] = (operators[shift] @ flat).reshape(target.shape)
+
+
 def correct_slice_timing(
     series: Float32Array,
     slice_timing: Sequence[float],
@@ -117,8 +135,7 @@ def correct_slice_timing(
     ----------
     series : (n_volumes, X, Y, Z) float32
     slice_timing : (n_slices,) float
-        When each slice was taken after the start of the volume, in s, in any order and with
-        equal times (multiband).
+        s after the start of the volume, in any order; equal times (multiband) are fine.
     repetition_time : float
         s.
     slice_axis : {0, 1, 2}
@@ -138,35 +155,18 @@ def correct_slice_timing(
     InputDataError
         If the times do not fit the image: their number, or outside 0 to the repetition time.
 
-    Notes
-    -----
-    For repetition times of 0.8 to 3 s and 0.01 to 0.1 Hz the filter's error is below 5 ms and
-    0.3 % of the amplitude, and a spike leaves at most 9.5 % of itself two volumes away. The pass
-    band reaches to 0.3 cycles a volume at least.
-
     Examples
     --------
     >>> import numpy as np
-    >>> series = np.ones((10, 2, 2, 2), np.float32)
-    >>> moved = correct_slice_timing(series, [0.0, 1.0], 2.0, slice_axis=2,
-    ...                              reversed_axis=False, reference_time=0.5)
-    >>> bool(np.allclose(moved, series))
-    True
+    >>> series = np.ones((9, 2, 2, 2), np.float32)
+    >>> correct_slice_timing(series, [0.0, 1.0], 2.0, slice_axis=2, reversed_axis=False,
+    ...                      reference_time=0.5).shape
+    (9, 2, 2, 2)
     """
     _check_timing(slice_timing, series.shape[1 + slice_axis], slice_axis, repetition_time)
     times = np.asarray(slice_timing, np.float64)[:: -1 if reversed_axis else 1]
     shifts = (reference_time - times) / repetition_time
     pass_band = float(np.clip(PASS_HZ * repetition_time, NARROWEST_PASS, WIDEST_PASS))
     corrected = np.array(series, np.float32)
-    n_volumes = len(series)
-    operators = {
-        shift: _shift_operator(n_volumes, float(shift), pass_band)
-        for shift in np.unique(shifts)
-        if abs(shift) > SAME_TIME
-    }
-    slices = np.moveaxis(corrected, 1 + slice_axis, 0)
-    for shift, target in zip(shifts, slices, strict=True):
-        if shift in operators:
-            flat = target.reshape(n_volumes, -1)
-            target[...] = (operators[shift] @ flat).reshape(target.shape)
+    _shift_in_place(np.moveaxis(corrected, 1 + slice_axis, 0), shifts, pass_band)
     return corrected
