@@ -56,9 +56,10 @@ def plot_brain_mask(t1w: ImageLike, mask: ImageLike, out_file: str | Path) -> Pa
 
 
 def plot_tissue(t1w: ImageLike, dseg: ImageLike, out_file: str | Path) -> Path:
-    """Draw the borders of grey matter, white matter and CSF on the T1w image in three planes.
+    """Draw the borders of white matter and CSF on the T1w image in three planes.
 
-    ``dseg`` holds 1 = GM, 2 = WM, 3 = CSF; other arguments as in :func:`plot_brain_mask`.
+    Grey matter is what lies between; a third line would hide the others. ``dseg`` holds 1 = GM,
+    2 = WM, 3 = CSF; the other arguments are those of :func:`plot_brain_mask`.
     """
     head, labels = load_volume(t1w), load_volume(dseg)
     contours = tuple(
@@ -66,10 +67,10 @@ def plot_tissue(t1w: ImageLike, dseg: ImageLike, out_file: str | Path) -> Path:
             volume=Volume(data=(labels.data == label).astype(np.float32), affine=labels.affine),
             levels=(_HALF,),
             colour=style.TISSUE_COLOURS[name],
-            label=name,
-            width=0.8,
+            label=text,
+            width=0.9,
         )
-        for label, name in DSEG_LABELS.items()
+        for label, name, text in ((2, "WM", "white matter"), (3, "CSF", "CSF"))
     )
     scene = Scene(background=head, window=intensity_window(head, labels), contours=contours)
     bounds = bounds_of(labels, margin_mm=6)
@@ -78,7 +79,7 @@ def plot_tissue(t1w: ImageLike, dseg: ImageLike, out_file: str | Path) -> Path:
             even_rows(scene, bounds, (5, 5, 4)),
             bounds,
             "Tissues on the T1w image",
-            "Borders of grey matter, white matter and cerebrospinal fluid.",
+            "Grey matter lies between the white matter's border and the border of CSF.",
             contours,
         )
         return style.save(figure, out_file, is_photo=True)

@@ -42,7 +42,8 @@ _CARPET_ROWS = 420
 _CARPET_COLUMNS = 900
 _CARPET_SD = 2.0
 _CARPET_STEP = 0.25  # grey levels: finer ones make the file larger and look the same
-_AXIS_NAMES = ("x (left–right)", "y (back–front)", "z (down–up)")
+_SHIFTS = ("x (left–right)", "y (back–front)", "z (down–up)")
+_TURNS = ("x (pitch)", "y (roll)", "z (yaw)")
 _LINES = ((style.BLUE, "-"), (style.ORANGE, "-"), (style.GREEN, "-"))
 
 
@@ -157,11 +158,11 @@ def plot_motion(parameters: Floats, timing: Timing, out_file: str | Path) -> Pat
         figure = style.new_figure(4.6)
         top, middle, bottom = figure.subplots(3, 1, sharex=True)
         figure.subplots_adjust(left=0.07, right=0.86, top=0.88, bottom=0.1, hspace=0.16)
-        for axes, columns, unit in (
-            (top, parameters[:, :3], "translation (mm)"),
-            (middle, np.rad2deg(parameters[:, 3:]), "rotation (°)"),
+        for axes, columns, names, unit in (
+            (top, parameters[:, :3], _SHIFTS, "translation (mm)"),
+            (middle, np.rad2deg(parameters[:, 3:]), _TURNS, "rotation (°)"),
         ):
-            for values, name, (colour, dash) in zip(columns.T, _AXIS_NAMES, _LINES, strict=True):
+            for values, name, (colour, dash) in zip(columns.T, names, _LINES, strict=True):
                 axes.plot(timing.seconds, values, color=colour, ls=dash, lw=1.2, label=name)
             axes.set_ylabel(unit)
             axes.legend(loc="center left", bbox_to_anchor=(1.005, 0.5), handlelength=1.4)
@@ -353,8 +354,9 @@ def _draw_carpet(
     axes = figure.add_subplot(place)
     end = len(timing.kept) * timing.repetition_time
     fold = int(np.ceil(len(values) / _CARPET_COLUMNS))
+    steps = np.round(values[::fold].T / _CARPET_STEP) * _CARPET_STEP
     axes.imshow(
-        np.round(values[::fold].T / _CARPET_STEP) * _CARPET_STEP, cmap="gray", vmin=-_CARPET_SD, vmax=_CARPET_SD, aspect="auto",
+        steps, cmap="gray", vmin=-_CARPET_SD, vmax=_CARPET_SD, aspect="auto",
         interpolation="none", extent=(0, end, len(labels), 0),
     )  # fmt: skip
     axes.set_facecolor("#F3DFA8")

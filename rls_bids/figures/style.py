@@ -38,7 +38,7 @@ _PHOTO_DOTS_PER_INCH = 125
 DIVERGING = "RdBu_r"
 """Colour map of signed statistics: blue below zero, red above."""
 
-TISSUE_COLOURS = {"GM": VERMILION, "WM": SKY, "CSF": GREEN}
+TISSUE_COLOURS = {"GM": VERMILION, "WM": SKY, "CSF": ORANGE}
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",

@@ -1,0 +1,335 @@
+"""From files on disk to the page of a participant: what is there, what is missing, and why."""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rls_bids import __version__
+from rls_bids.dataset import naming
+from rls_bids.dataset.description import read_json
+from rls_bids.dataset.products import RUN_ENTITIES
+from rls_bids.errors import InputDataError
+from rls_bids.records import Entities, Note, Seed
+from rls_bids.reports.maps import seed_sections
+from rls_bids.reports.methods import Facts, methods_text
+from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
+from rls_bids.reports.texts import figure_item, number, run_title
+from rls_bids.resources import default_seeds
+from rls_bids.settings import Settings
+
+EXTENSIONS = (".nii.gz", ".tsv", ".txt", ".h5")
+NOT_FINISHED = "its step did not finish; see “What was not done, and why”"
+NO_RUN = "No BOLD run got through preprocessing; see “What was not done, and why”."
+ANAT_ONLY = "Only the anatomy was asked for (--anat-only)."
+UNREADABLE = "{path} cannot be read, so the page lacks what it says."
+LONGEST_CRASH = 20_000
+SESSION_PRODUCTS = ("seed_map",)
+
+RUN_COLUMNS = (
+    ("Run", ""),
+    ("Denoising", ""),
+    ("TR (s)", "RepetitionTime"),
+    ("Volumes", "NumberOfVolumes"),
+    ("Kept", "NumberOfVolumesKept"),
+    ("Minutes kept", "MinutesKept"),
+    ("Mean FD (mm)", "MeanFramewiseDisplacement"),
+    ("Max FD (mm)", "MaxFramewiseDisplacement"),
+    ("Band dimensions", "BandDimensions"),
+    ("Regressors", "NumberOfRegressors"),
+    ("df left", "ResidualDegreesOfFreedom"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One output with its sidecar; ``run`` are the entities that tell runs apart."""
+
+    product: str
+    session: str | None
+    entities: dict[str, str]
+    metadata: dict[str, Any]
+
+    @property
+    def run(self) -> Entities:
+        """Task and run entities, sorted."""
+        names = ("task", *RUN_ENTITIES)
+        return tuple(sorted((k, v) for k, v in self.entities.items() if k in names))
+
+
+def collect_participant(
+    output_dir: str | Path, label: str, notes: Sequence[Note], settings: Settings
+) -> ParticipantPage:
+    """Read what lies in the output directory and return the page of one participant.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+        The derivatives' root.
+    label : str
+        Without ``sub-``.
+    notes : sequence of Note
+        What was left out, refused or failed, of this participant; ``where`` may be a crash file.
+    settings : Settings
+        Of this call.
+
+    Returns
+    -------
+    ParticipantPage
+        Also when nothing was finished: figures that are missing are named with the reason.
+    """
+    root = Path(output_dir)
+    unreadable: list[Note] = []
+    results = tuple(_read_results(root, label, unreadable))
+    seeds = default_seeds(settings.measures.seeds_file)
+    sections = [Section(anchor="anatomy", title="Anatomy", parts=_anatomy(root, label, results))]
+    if settings.run.anat_only:
+        sections.append(Section(anchor="runs", title="BOLD runs", text=(ANAT_ONLY,)))
+    else:
+        sections.append(_runs(root, label, results, settings))
+        maps = [result for result in results if result.product in SESSION_PRODUCTS]
+        sections += seed_sections(root, label, _sessions(results), maps, seeds, settings)
+    return ParticipantPage(
+        label=label,
+        version=__version__,
+        summary=_summary(label, results, settings),
+        notes=(*notes, *unreadable),
+        sections=tuple(sections),
+        methods=methods_text(settings, _facts(results, seeds)),
+        crashes=tuple(_crashes(root, label, notes, settings)),
+    )
+
+
+def _read_results(root: Path, label: str, unreadable: list[Note]) -> Iterator[Result]:
+    """Yield every output of the participant that has a sidecar; the file itself may be missing."""
+    folder = root / f"sub-{naming.camel_label(label)}"
+    for path in sorted(folder.rglob("*.json")):
+        if {"log", "figures"} & set(path.relative_to(folder).parts):
+            continue
+        parsed = _parse_sidecar(path.relative_to(root).as_posix())
+        if parsed is None:
+            continue
+        try:
+            metadata = read_json(path)
+        except InputDataError:
+            message = UNREADABLE.format(path=path.relative_to(root).as_posix())
+            unreadable.append(Note(participant=label, level="warning", message=message))
+            continue
+        yield Result(
+            product=parsed.product,
+            session=parsed.session,
+            entities=dict(parsed.entities),
+            metadata=metadata,
+        )
+
+
+def _parse_sidecar(path: str) -> naming.Parsed | None:
+    for extension in EXTENSIONS:
+        try:
+            return naming.parse(path.removesuffix(".json") + extension)
+        except ValueError:
+            continue
+    return None
+
+
+def _is_anatomy(result: Result) -> bool:
+    return "task" not in result.entities
+
+
+def _sessions(results: Iterable[Result]) -> dict[tuple[str | None, str], list[Entities]]:
+    """Return the runs of each (session, task), in order."""
+    runs: dict[tuple[str | None, str], list[Entities]] = {}
+    for result in results:
+        if _is_anatomy(result) or result.product in SESSION_PRODUCTS:
+            continue
+        found = runs.setdefault((result.session, result.entities["task"]), [])
+        if result.run not in found:
+            found.append(result.run)
+    ordered = sorted(runs.items(), key=lambda item: (item[0][0] or "", item[0][1]))
+    return {key: sorted(found) for key, found in ordered}
+
+
+def _anatomy(root: Path, label: str, results: Iterable[Result]) -> tuple[Section, ...]:
+    """Return one part for each session that has an anatomy of its own."""
+    sessions = sorted(
+        {result.session for result in results if _is_anatomy(result)}, key=lambda name: name or ""
+    )
+    parts = []
+    for session in sessions or [None]:
+        figures = tuple(
+            figure_item(root, naming.figure(label, session, what), what, NOT_FINISHED)
+            for what in ("brainmask", "tissue", "normalization")
+        )
+        title = f"Session {session}" if session else "T1w image"
+        parts.append(Section(anchor=f"anatomy-{session or 'T1w'}", title=title, figures=figures))
+    return tuple(parts)
+
+
+def _runs(root: Path, label: str, results: Sequence[Result], settings: Settings) -> Section:
+    parts = tuple(
+        _run(root, label, session, run, results, settings)
+        for (session, _), runs in _sessions(results).items()
+        for run in runs
+    )
+    text = () if parts else (NO_RUN,)
+    return Section(anchor="runs", title="BOLD runs", text=text, parts=parts)
+
+
+def _run(
+    root: Path,
+    label: str,
+    session: str | None,
+    run: Entities,
+    results: Sequence[Result],
+    settings: Settings,
+) -> Section:
+    """Return the part of one run: coregistration, motion, and each strategy's carpet."""
+    entities: dict[str, Any] = dict(run)
+    figures = [
+        figure_item(root, naming.figure(label, session, what, **entities), what, NOT_FINISHED)
+        for what in ("coregistration", "motion")
+    ]
+    designs = _designs(results, session, run)
+    tables, parts = [], []
+    for strategy in _strategies(designs, settings):
+        path = naming.figure(label, session, "carpet", **entities, denoise=strategy)
+        figures.append(figure_item(root, path, "carpet", NOT_FINISHED, strategy))
+        if design := designs.get(strategy):
+            names = [str(name) for name in design.get("Regressors", [])]
+            listed = ", ".join(names) or "none besides the mean"
+            parts.append(
+                Section(
+                    anchor=f"{_anchor(session, run)}-{strategy}",
+                    title=f"Regressors of {strategy} ({len(names)})",
+                    text=(listed,),
+                    is_folded=True,
+                )
+            )
+    rows = tuple(_row(session, run, strategy, design) for strategy, design in designs.items())
+    if rows:
+        tables.append(_run_table("What is left of this run", rows))
+    return Section(
+        anchor=_anchor(session, run),
+        title=run_title(session, run),
+        tables=tuple(tables),
+        figures=tuple(figures),
+        parts=tuple(parts),
+    )
+
+
+def _anchor(session: str | None, run: Entities) -> str:
+    return "run-" + "-".join([session or "", *(label for pair in run for label in pair)])
+
+
+def _designs(
+    results: Iterable[Result], session: str | None, run: Entities
+) -> dict[str, dict[str, Any]]:
+    """Return the sidecars of the designs of one run by strategy label."""
+    return {
+        result.entities["denoise"]: result.metadata
+        for result in results
+        if result.product == "design" and (result.session, result.run) == (session, run)
+    }
+
+
+def _strategies(designs: Iterable[str], settings: Settings) -> list[str]:
+    asked = (naming.camel_label(name) for name in settings.denoise.strategies)
+    return list(dict.fromkeys([*asked, *designs]))
+
+
+def _row(
+    session: str | None, run: Entities, strategy: str, design: dict[str, Any]
+) -> tuple[str, ...]:
+    values = (number(design.get(key)) for _, key in RUN_COLUMNS[2:])
+    return (run_title(session, run), strategy, *values)
+
+
+def _run_table(caption: str, rows: tuple[tuple[str, ...], ...]) -> Table:
+    return Table(caption=caption, header=tuple(name for name, _ in RUN_COLUMNS), rows=rows)
+
+
+def _summary(label: str, results: Sequence[Result], settings: Settings) -> Section:
+    """Return the table of the whole participant and one row a run and strategy."""
+    sessions = _sessions(results)
+    names = dict.fromkeys(session for session, _ in sessions if session)
+    maps = [result for result in results if result.product in SESSION_PRODUCTS]
+    lost = dict.fromkeys(
+        str(result.metadata["Seed"]["Name"])
+        for result in maps
+        if "Missing" in result.metadata and "Seed" in result.metadata
+    )
+    made = {
+        (result.session, result.entities.get("denoise"), result.entities.get("seed"))
+        for result in maps
+        if "Missing" not in result.metadata
+    }
+    overview = (
+        ("Sessions", ", ".join(names) or "one, without label"),
+        ("Tasks", ", ".join(dict.fromkeys(task for _, task in sessions)) or "none"),
+        ("Runs preprocessed", str(sum(len(runs) for runs in sessions.values()))),
+        ("Denoising", ", ".join(settings.denoise.strategies)),
+        ("Standard space", f"{settings.anat.space}, {settings.anat.resolution} mm"),
+        ("Seed maps", str(len(made))),
+        ("Missing seeds", ", ".join(lost) or "none"),
+    )
+    rows = tuple(
+        _row(session, run, strategy, design)
+        for (session, _), runs in sessions.items()
+        for run in runs
+        for strategy, design in _designs(results, session, run).items()
+    )
+    tables = [
+        Table(caption=f"Participant {label}", header=("What", "Found"), rows=overview),
+        _run_table("Runs (FD: framewise displacement; df: degrees of freedom)", rows),
+    ]
+    return Section(anchor="summary", title="Summary", tables=tuple(tables))
+
+
+def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
+    """Return what the sidecars say about how it was done."""
+    extraction = {str(result.metadata.get("BrainExtraction", "")) for result in results} - {""}
+    timing = {
+        bool(result.metadata["SliceTimingCorrected"])
+        for result in results
+        if "SliceTimingCorrected" in result.metadata
+    }
+    computed = {
+        result.entities["seed"]
+        for result in results
+        if result.product in SESSION_PRODUCTS and "Missing" not in result.metadata
+    }
+    return Facts(
+        brain_extraction=extraction.pop() if len(extraction) == 1 else "",
+        slice_timing=timing.pop() if len(timing) == 1 else None,
+        seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
+    )
+
+
+def _crashes(root: Path, label: str, notes: Iterable[Note], settings: Settings) -> Iterator[Crash]:
+    """Yield the crash texts of this call; when only pages are written, those of the last one."""
+    titles = {note.where: note.message for note in notes if note.where and note.level == "failed"}
+    paths = [Path(where) for where in titles]
+    if settings.run.reports_only:
+        paths += [path for path in _last_crashes(root, label) if str(path) not in titles]
+    for path in paths:
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if len(text) > LONGEST_CRASH:
+            text = f"{text[:LONGEST_CRASH]}\n… (the rest is in the file)"
+        place = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        yield Crash(title=titles.get(str(path)) or path.stem, text=text, path=place)
+
+
+def _last_crashes(root: Path, label: str) -> list[Path]:
+    """Return the crash files of the last call that computed something."""
+    logs = root / f"sub-{naming.camel_label(label)}" / "log"
+    for folder in sorted(logs.glob("*"), reverse=True):
+        try:
+            saved = tomllib.loads((folder / "settings.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not saved.get("run", {}).get("reports_only", False):
+            return sorted(folder.glob("crash-*.txt"))
+    return []

@@ -1,0 +1,372 @@
+"""The methods section of what was run, from the settings and from facts found in the results.
+
+Sentences cite by ``[@key]``, a key of ``boilerplate.bib``. The same sentences become the page's
+methods section and ``logs/CITATION.md``, ``.html`` and ``.bib``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+
+from markupsafe import Markup, escape
+
+from rls_bids import __version__
+from rls_bids.dataset.description import atomic_write
+from rls_bids.measures import MEASURES
+from rls_bids.records import Seed
+from rls_bids.resources import default_seeds
+from rls_bids.settings import Settings
+
+PACKAGES = ("antspyx", "nipype", "pybids", "nilearn", "nibabel", "numpy", "scipy", "numba")
+BUILT_IN_SPACE = "MNI152NLin2009cAsym"
+SEED_SOURCE = "10.1002/mrm.1910340409"
+
+_CITATION = re.compile(r"\[@([A-Za-z0-9_]+)\]")
+_ENTRY = re.compile(r"^@(\w+)\{(\w+),\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"^\s*(\w+) = \{(.*)\},?$", re.MULTILINE)
+_FEW_AUTHORS = 2
+
+_STRATEGIES: Mapping[str, str] = MappingProxyType(
+    {
+        "acompcor": (
+            "acompcor: six head motion parameters with their derivatives, and five principal "
+            "components each of white matter and of cerebrospinal fluid (aCompCor [@compcor])"
+        ),
+        "24P": (
+            "24P: six head motion parameters, their derivatives, and the squares of both "
+            "[@satterthwaite2013]"
+        ),
+        "6P": "6P: six head motion parameters",
+        "none": "none: no nuisance regressors besides the mean",
+    }
+)
+_EXTRACTION: Mapping[str, str] = MappingProxyType(
+    {
+        "ROBEX": "the brain was extracted with ROBEX [@robex]",
+        "deepbet": "the brain was extracted with deepbet [@deepbet]",
+        "zeros of the image": (
+            "the image came without skull, so its own non-zero voxels were the brain mask"
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """One entry of the bibliography; ``source`` is its BibTeX text, ``doi`` may be empty."""
+
+    key: str
+    authors: tuple[str, ...]
+    title: str
+    journal: str
+    year: str
+    where: str
+    doi: str
+    source: str
+
+    @property
+    def short(self) -> str:
+        """How the text cites it, e.g. ``"Power et al. 2012"``."""
+        names = [author.split(",")[0] for author in self.authors]
+        if len(names) > _FEW_AUTHORS or "others" in names:
+            return f"{names[0]} et al. {self.year}"
+        return f"{' & '.join(names)} {self.year}"
+
+    @property
+    def line(self) -> str:
+        """The entry of the reference list, without its DOI."""
+        people = ", ".join("et al." if name == "others" else name for name in self.authors)
+        return f"{people} ({self.year}). {self.title}. {self.journal} {self.where}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What only the results tell; empty values are left open in the text.
+
+    ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
+    the correction was done in every run (``None``: not known), ``seeds`` are those computed,
+    ``group`` are further sentences about the group level.
+    """
+
+    brain_extraction: str = ""
+    slice_timing: bool | None = None
+    seeds: tuple[Seed, ...] = ()
+    group: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Methods:
+    """Headed paragraphs with ``[@key]`` citations, and the references they cite, in order."""
+
+    paragraphs: tuple[tuple[str, str], ...]
+    references: tuple[Reference, ...]
+
+
+@cache
+def bibliography() -> Mapping[str, Reference]:
+    """Return every entry of ``boilerplate.bib`` by its key."""
+    text = files("rls_bids.resources").joinpath("boilerplate.bib").read_text(encoding="utf-8")
+    return MappingProxyType({key: _reference(key, body) for _, key, body in _ENTRY.findall(text)})
+
+
+def _reference(key: str, body: str) -> Reference:
+    fields = dict(_FIELD.findall(body))
+    issue = f"({fields['number']})" if "number" in fields else ""
+    return Reference(
+        key=key,
+        authors=tuple(fields["author"].split(" and ")),
+        title=fields["title"],
+        journal=fields["journal"],
+        year=fields["year"],
+        where=f"{fields['volume']}{issue}: {fields['pages'].replace('--', '–')}",
+        doi=fields.get("doi", ""),
+        source=f"@article{{{key},\n{body}}}\n",
+    )
+
+
+def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the installed versions of packages; what is not installed is left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
+    """Return the methods section of a run.
+
+    Parameters
+    ----------
+    settings : Settings
+        What was asked for.
+    facts : Facts, optional
+        What the results add, e.g. how the brain was extracted.
+    """
+    known = facts or Facts()
+    installed = versions()
+    paragraphs = [
+        ("Software", _software(installed)),
+        ("Anatomy", _anatomy(settings, known, installed)),
+    ]
+    if not settings.run.anat_only:
+        paragraphs += [
+            ("BOLD", _bold(settings, known)),
+            ("Denoising", _denoising(settings)),
+            ("Seed connectivity", _seeds(known.seeds)),
+        ]
+    if settings.analysis_level == "group":
+        paragraphs.append(("Group", _group(settings, known)))
+    return with_references(paragraphs)
+
+
+def with_references(paragraphs: Iterable[tuple[str, str]]) -> Methods:
+    """Collect the references that headed paragraphs cite, in order of first citation."""
+    kept = tuple(paragraphs)
+    keys = dict.fromkeys(key for _, text in kept for key in _CITATION.findall(text))
+    return Methods(paragraphs=kept, references=tuple(bibliography()[key] for key in keys))
+
+
+def _software(installed: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{name} {number}" for name, number in installed.items())
+    return (
+        f"Results were computed by rls_bids {__version__} from data organised as BIDS [@bids], "
+        "which it indexes with PyBIDS [@pybids] and processes as a graph of Nipype nodes "
+        "[@nipype]; pictures and peak tables use Nilearn [@nilearn]. "
+        f"Versions: {listed}."
+    )
+
+
+def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> str:
+    extraction = _EXTRACTION.get(
+        facts.brain_extraction,
+        "the brain was extracted with ROBEX [@robex], or with deepbet [@deepbet] where it is "
+        "installed, unless the image had no skull",
+    )
+    if settings.anat.skull_strip == "skip":
+        extraction = _EXTRACTION["zeros of the image"]
+    engine = f" (antspyx {installed['antspyx']})" if "antspyx" in installed else ""
+    template = " [@mni2009c]" if settings.anat.space == BUILT_IN_SPACE else ""
+    sloppy = (
+        " The registration was shortened (--sloppy): it is meant for tests, not for research."
+        if settings.anat.sloppy
+        else ""
+    )
+    return (
+        f"The T1w image was corrected for intensity non-uniformity with N4 [@n4]{engine}; "
+        f"{extraction}. Grey matter, white matter and cerebrospinal fluid were segmented with "
+        f"Atropos [@atropos]. The brain was registered to {settings.anat.space}{template} by "
+        f"rigid, affine and symmetric diffeomorphic (SyN) transforms [@syn].{sloppy}"
+    )
+
+
+def _bold(settings: Settings, facts: Facts) -> str:
+    dummies = settings.bold.dummy_scans
+    sentences = [f"The first {dummies} volumes of each run were discarded."] if dummies else []
+    sentences.append(
+        "Head motion was estimated by linearised least squares, the idea of 3dvolreg [@cox1999], "
+        "with robust weights and in two passes."
+    )
+    if "slicetiming" in settings.bold.ignore or facts.slice_timing is False:
+        sentences.append("Slice timing was not corrected.")
+    elif facts.slice_timing:
+        sentences.append("Slices were brought to the middle of the volume's acquisition time.")
+    else:
+        sentences.append(
+            "Where slice times were known and plausible, slices were brought to the middle of "
+            "the volume's acquisition time."
+        )
+    sentences.append(
+        "The BOLD reference was registered rigidly to the T1w image. Head motion, coregistration "
+        "and normalisation were joined, so that every raw series was interpolated in space once "
+        f"(cubic B-spline), onto the {settings.anat.resolution} mm grid of {settings.anat.space}. "
+        "Framewise displacement was computed with a radius of 50 mm [@power2012], DVARS and the "
+        "carpet plot as described there and in [@power2014]."
+    )
+    return " ".join(sentences)
+
+
+def _denoising(settings: Settings) -> str:
+    denoise = settings.denoise
+    listed = "; ".join(_STRATEGIES.get(name, name) for name in denoise.strategies)
+    if denoise.fd_threshold_mm > 0:
+        censoring = (
+            "Volumes with a framewise displacement above "
+            f"{denoise.fd_threshold_mm:g} mm were censored, and so were stretches of fewer than "
+            "5 volumes between them; they were interpolated for the filter only [@power2014]."
+        )
+    else:
+        censoring = "No volume was censored."
+    if denoise.band_pass:
+        band = (
+            f"A Butterworth filter of order {denoise.filter_order}, run forward and backward "
+            f"({denoise.low_hz:g}–{denoise.high_hz:g} Hz), was applied to data and regressors "
+            "alike, so that regression brings nothing back that was filtered out [@lindquist2019]."
+        )
+    else:
+        band = "No band-pass filter was used; cosines below 1/128 Hz were among the regressors."
+    smoothing = (
+        "Residuals were smoothed within the brain mask with a Gaussian of "
+        f"{denoise.smoothing_fwhm_mm:g} mm full width at half maximum."
+        if denoise.smoothing_fwhm_mm > 0
+        else "Residuals were not smoothed."
+    )
+    return (
+        f"Nuisance regression used {listed}. {censoring} {band} {smoothing} "
+        f"A session was used when at least {denoise.min_time_s:g} s and {denoise.min_df} "
+        "residual degrees of freedom were left over its runs, counted as the rank of the "
+        "filtered, kept volumes minus the rank of the regressors in it."
+    )
+
+
+def _seeds(seeds: tuple[Seed, ...]) -> str:
+    text = MEASURES["seed"].method + " Seed connectivity goes back to [@biswal1995]."
+    places = [_seed_words(seed) for seed in seeds if seed.kind != "mean"]
+    return text + (f" Seeds: {'; '.join(places)}." if places else "")
+
+
+def _seed_words(seed: Seed) -> str:
+    where = seed.mask or ""
+    if seed.centre_mm is not None:
+        numbers = ", ".join(f"{value:g}".replace("-", "−") for value in seed.centre_mm)
+        where = f"({numbers}) mm, radius {seed.radius_mm:g} mm"
+    space = "space not known, used as given" if seed.space == "unknown" else seed.space
+    source = f"; {seed.source}" if seed.source else ""
+    doi = f", doi:{seed.doi}" if seed.doi else ""
+    return f"{seed.name} {where} [{space}{source}{doi}]"
+
+
+def _group(settings: Settings, facts: Facts) -> str:
+    group = settings.group
+    names = f" {' minus '.join(group.contrast)}" if group.contrast else ""
+    covariates = ", ".join(group.covariates)
+    adjusted = f", with {covariates} as covariates" if covariates else ""
+    limit = (
+        f" Participants with a mean framewise displacement above {group.max_mean_fd_mm:g} mm "
+        "were left out."
+        if group.max_mean_fd_mm is not None
+        else ""
+    )
+    return " ".join(
+        [
+            "Participants' Fisher z maps were compared between two groups by ordinary least "
+            f"squares in every voxel that all of them have{adjusted}: contrast{names} of the "
+            f"column {group.group_column!r}, two-sided.{limit}",
+            "Effect sizes are Hedges g from the adjusted t [@hedges1981] with confidence "
+            "intervals from the noncentral t distribution. p values were corrected over the "
+            "voxels of each map for the false discovery rate [@benjamini1995], not over maps.",
+            *facts.group,
+        ]
+    )
+
+
+def cite_html(text: str) -> Markup:
+    """Return a text with its ``[@key]`` citations as links to the reference list."""
+    pieces = _CITATION.split(text)
+    result = Markup("")
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            reference = bibliography()[piece]
+            result += Markup('(<a href="#ref-{}">{}</a>)').format(piece, reference.short)
+        else:
+            result += escape(piece)
+    return result
+
+
+def cite_plain(text: str) -> str:
+    """Return a text with its ``[@key]`` citations as author and year."""
+    return _CITATION.sub(lambda found: f"({bibliography()[found[1]].short})", text)
+
+
+def markdown(methods: Methods) -> str:
+    """Return the methods section with its references as Markdown."""
+    lines = ["# Methods", ""]
+    for title, text in methods.paragraphs:
+        lines += [f"## {title}", "", cite_plain(text), ""]
+    lines += ["## References", ""]
+    for reference in methods.references:
+        doi = f" <https://doi.org/{reference.doi}>" if reference.doi else ""
+        lines.append(f"- {reference.line}{doi}")
+    return "\n".join(lines) + "\n"
+
+
+def bibtex(methods: Methods) -> str:
+    """Return the BibTeX entries that the methods section cites."""
+    return "\n".join(reference.source for reference in methods.references)
+
+
+def write_citation(settings: Settings, facts: Facts | None = None) -> tuple[Path, ...]:
+    """Write ``logs/CITATION.md``, ``.bib`` and ``.html`` in the output directory.
+
+    Parameters
+    ----------
+    settings : Settings
+        What is run; the seeds of its seeds file are listed.
+    facts : Facts, optional
+        What the results add.
+
+    Returns
+    -------
+    tuple of Path
+        The three files.
+    """
+    from rls_bids.reports.html import render_citation
+
+    known = facts or Facts(seeds=default_seeds(settings.measures.seeds_file))
+    methods = methods_text(settings, known)
+    folder = Path(settings.input.output_dir) / "logs"
+    texts = {
+        "CITATION.md": markdown(methods),
+        "CITATION.bib": bibtex(methods),
+        "CITATION.html": render_citation(methods),
+    }
+    for name, text in texts.items():
+        atomic_write(folder / name, text)
+    return tuple(folder / name for name in texts)

@@ -1,0 +1,125 @@
+"""What figures are called and how values are written, the same on every page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from rls_bids.records import Entities
+from rls_bids.reports.pages import FigureItem
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """Title, text for those who do not see the picture, and caption of one kind of figure."""
+
+    title: str
+    alt: str
+    caption: str
+
+
+FIGURES: Mapping[str, Words] = MappingProxyType(
+    {
+        "brainmask": Words(
+            title="Brain mask",
+            alt="T1w image in three planes with the outline of the brain mask",
+            caption="Check that no brain is cut off (temporal poles, cerebellum) and no skull or "
+            "eye is inside.",
+        ),
+        "tissue": Words(
+            title="Tissues",
+            alt="T1w image in three planes with the borders of white matter and CSF",
+            caption="Check the borders of white matter and CSF: confounds come from within them.",
+        ),
+        "normalization": Words(
+            title="Normalisation",
+            alt="T1w image in standard space in three planes with the template's borders",
+            caption="Check ventricles, deep nuclei and the cortical outline: seeds are placed "
+            "through this transform.",
+        ),
+        "coregistration": Words(
+            title="Coregistration",
+            alt="BOLD reference in three planes with brain and white matter borders of the T1w",
+            caption="Check that the BOLD reference fits the lines in all three planes. It is "
+            "normal that signal is missing above the sinuses and the ear canals.",
+        ),
+        "motion": Words(
+            title="Head motion",
+            alt="Translations, rotations and framewise displacement over time",
+            caption="Shaded: censored volumes.",
+        ),
+        "carpet": Words(
+            title="Carpet plot",
+            alt="Every voxel's signal over time before and after denoising, with displacement "
+            "and DVARS above",
+            caption="Every row is a voxel, sorted by tissue. Vertical stripes that remain after "
+            "denoising are motion or breathing that was not removed.",
+        ),
+        "seeds": Words(
+            title="Seeds on the T1w image",
+            alt="Close-ups of the T1w image in three planes with the outline of each seed",
+            caption="Check that each outline lies inside its structure.",
+        ),
+        "seedmap": Words(
+            title="Seed map",
+            alt="Connectivity map in three planes through the seed, with axial slices below",
+            caption="",
+        ),
+    }
+)
+
+
+def figure_item(
+    root: Path, path: str, what: str, reason: str, detail: str = "", caption: str = ""
+) -> FigureItem:
+    """Return a figure of the page, or a place-holder with the reason when it is not on disk.
+
+    A PNG of the same name serves when there is no SVG.
+    """
+    words = FIGURES[what]
+    title = f"{words.title}: {detail}" if detail else words.title
+    shown = next(
+        (each for each in (path, path.removesuffix(".svg") + ".png") if (root / each).is_file()),
+        None,
+    )
+    return FigureItem(
+        title=title,
+        path=shown,
+        alt=f"{words.alt} ({detail})" if detail else words.alt,
+        caption=caption or words.caption,
+        reason="" if shown else reason,
+    )
+
+
+def run_title(session: str | None, run: Entities) -> str:
+    """Return a run in words.
+
+    Examples
+    --------
+    >>> run_title("A", (("run", "1"), ("task", "rest")))
+    'session A, task rest, run 1'
+    """
+    entities = dict(run)
+    task = [("task", entities.pop("task"))] if "task" in entities else []
+    named = ([("session", session)] if session else []) + task + sorted(entities.items())
+    return ", ".join(f"{name} {label}" for name, label in named)
+
+
+def number(value: object, digits: int = 3) -> str:
+    """Return a value for a table: three significant digits, a dash for what is missing.
+
+    Examples
+    --------
+    >>> number(0.12345), number(240), number(None), number(-12)
+    ('0.123', '240', '–', '−12')
+    """
+    if value is None:
+        return NOTHING
+    if isinstance(value, float):
+        text = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+        return text.replace("-", "−")
+    if isinstance(value, int):
+        return f"{value}".replace("-", "−")
+    return str(value)
