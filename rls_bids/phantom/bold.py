@@ -20,6 +20,7 @@ from rls_bids.phantom.signals import (
     latent_weights,
     random_motion,
     slice_timing,
+    systemic_waves,
 )
 from rls_bids.phantom.space import (
     Floats,
@@ -123,7 +124,7 @@ def region_share(
 
 
 def _global_fields(base: Floats32, tissues: tuple[Floats32, ...]) -> list[Floats32]:
-    """Maps that move with the head: signal, heartbeat and systemic waves."""
+    """Return the maps that move with the head: signal, heartbeat and systemic waves."""
     _, white, csf = tissues
     return [base, base * (HEART * csf), base * (SYSTEMIC * (white + csf))]
 
@@ -131,11 +132,12 @@ def _global_fields(base: Floats32, tissues: tuple[Floats32, ...]) -> list[Floats
 def _scanner_slopes(
     shape: tuple[int, int, int], voxels: NDArray[np.int32], rng: np.random.Generator
 ) -> Floats32:
-    """Maps (n, 1 + DRIFT_SHAPES) that stay with the scanner: breathing and drift, linear."""
+    """Return maps (n, 1 + DRIFT_SHAPES) fixed to the scanner: breathing and drift, linear."""
     position = 2 * voxels / np.array(shape) - 1
     tilt = rng.uniform(-1, 1, (4, 1 + DRIFT_SHAPES))
     maps = (position @ tilt[:3] + tilt[3]) * np.array([BREATHING, *(DRIFT,) * DRIFT_SHAPES])
-    return maps.astype(np.float32)
+    slopes: Floats32 = maps.astype(np.float32)
+    return slopes
 
 
 def _crop(volume: Floats32, margin: int) -> tuple[slice, slice, slice]:
@@ -151,7 +153,7 @@ def _crop(volume: Floats32, margin: int) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def region_components(  # noqa: PLR0913, PLR0917
+def region_components(
     plan: Plan,
     model: HeadModel,
     centres: dict[str, Floats],
@@ -246,13 +248,10 @@ def _courses(
 ) -> tuple[Floats, dict[str, Floats]]:
     """Courses (n_volumes, n_slices, 7) of the global maps, and those of the regions."""
     duration = plan.n_volumes * plan.size.repetition_time
-    systemic = np.zeros(times.shape)
-    for frequency in (0.021, 0.037, 0.063):
-        systemic += body_rhythm(frequency, times, rng) / np.sqrt(3.0)
     rhythms = [
         np.ones(times.shape),
         body_rhythm(HEART_HZ, times, rng),
-        systemic,
+        systemic_waves(times, rng),
         body_rhythm(BREATHING_HZ, times, rng),
     ]
     drift = drift_courses(times, duration, rng)

@@ -26,7 +26,13 @@ from rls_bids.phantom.space import (
     standard_to_person,
 )
 from rls_bids.phantom.spec import CohortSpec, Group, Plan, participant_label, plan_cohort
-from rls_bids.phantom.texts import BOLD_FIELDS, DESCRIPTION, PARTICIPANT_COLUMNS, README, T1W_FIELDS
+from rls_bids.phantom.texts import (
+    BOLD_FIELDS,
+    DESCRIPTION,
+    PARTICIPANT_COLUMNS,
+    README,
+    T1W_FIELDS,
+)
 from rls_bids.phantom.truth import expected_effects, sphere_points
 from rls_bids.resources import load_seeds
 
@@ -99,12 +105,12 @@ def make_person(plan: Plan, model: HeadModel, group: Group, index: int) -> Perso
     """Draw one participant: anatomy, age, sex, severity."""
     rng = random_stream(plan, (group, index), PERSON)
     age = int(np.clip(round(rng.normal(55, 9)), 25, 80))
-    sex = "F" if rng.random() < 0.5 else "M"  # noqa: PLR2004
+    sex = "F" if rng.random() < 0.5 else "M"
     severity = int(np.clip(round(rng.normal(24, 5)), 11, 40))
     centre = apply_affine(model.from_standard, HEAD_CENTRE_MM[None])[0]
     affine = random_affine(rng, centre)
-    inside = np.sum([tissue[::8, ::8, ::8] for tissue in model.tissues], axis=0) > 0.5  # noqa: PLR2004
-    points = apply_affine(model.affine, 8.0 * np.argwhere(inside))
+    inside = np.sum([tissue[::8, ::8, ::8] for tissue in model.tissues], axis=0) > 0.5
+    points = apply_affine(model.affine, 8.0 * np.argwhere(inside).astype(np.float64))
     return Person(
         label=participant_label(group, index),
         group=group,
@@ -147,7 +153,7 @@ def t1w_image(
     points = pull_grid(warp, affine, (n_x, n_y, n_z))
     head = sample(model, model.t1w, points)
     shares = np.stack([sample(model, tissue, points) for tissue in model.tissues])
-    labels = np.where(shares.sum(axis=0) > 0.5, 1 + shares.argmax(axis=0), 0)  # noqa: PLR2004
+    labels = np.where(shares.sum(axis=0) > 0.5, 1 + shares.argmax(axis=0), 0)
     head *= _bias_field(head.shape, rng)
     noise = rng.standard_normal((2, *head.shape), dtype=np.float32) * np.float32(T1W_NOISE)
     if not plan.skull:  # a stripped head is exactly zero outside
@@ -222,9 +228,7 @@ def _write_bold_truth(folder: Path, person: Person, scan: Scan) -> None:
     write_json(folder / "truth.json", content)
 
 
-def write_session(
-    root: Path, plan: Plan, model: HeadModel, person: Person, session: int
-) -> Scan:
+def write_session(root: Path, plan: Plan, model: HeadModel, person: Person, session: int) -> Scan:
     """Write the T1w image, the BOLD series and the truth of one session."""
     folder, stem = session_stem(plan, person, session)
     spec, who = plan.spec, (person.group, person.index)

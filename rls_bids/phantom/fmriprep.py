@@ -5,12 +5,11 @@ every participant has the standard brain on the 2 mm grid of MNI152NLin2009cAsym
 participant takes seconds.
 """
 
-import gzip
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +33,7 @@ from rls_bids.phantom.dataset import (
     write_participants,
 )
 from rls_bids.phantom.head import EPI_TISSUES, STANDARD_SPACE, HeadModel, sample
-from rls_bids.phantom.images import COMPRESSION, save_image
+from rls_bids.phantom.images import save_image, save_series
 from rls_bids.phantom.signals import (
     BREATHING_HZ,
     HEART_HZ,
@@ -45,6 +44,7 @@ from rls_bids.phantom.signals import (
     latent_weights,
     latent_z,
     random_motion,
+    systemic_waves,
 )
 from rls_bids.phantom.space import Floats, Floats32
 from rls_bids.phantom.spec import CohortSpec, Plan, plan_cohort
@@ -52,7 +52,7 @@ from rls_bids.phantom.texts import DERIVATIVE_DESCRIPTION
 from rls_bids.resources.templates import standard_grid
 
 RESOLUTION = "2"
-SCALE = 0.25
+SCALE = 0.15
 """Signal units per unit of the raw series: coarser numbers pack faster."""
 RESIDUAL_MOTION = 0.003
 """Signal change per mm or per 1/50 rad that realignment leaves behind."""
@@ -62,10 +62,9 @@ NOT_WITH_ANAT_HINT = "Leave out --anat, or leave out --fmriprep."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandardHead:
-    """The standard brain on the output grid, in the voxels (n,) of ``mask`` taken in z, y, x order.
+    """The standard brain on the output grid.
 
-    ``stored`` is the mask with axes z, y, x; ``maps`` (C, n) go with the courses of
-    :func:`_courses`.
+    ``stored`` is the mask with axes z, y, x; ``base`` (n,) and the maps (C, n) have its voxels.
     """
 
     affine: Floats
@@ -85,7 +84,7 @@ def standard_head(plan: Plan, model: HeadModel) -> StandardHead:
     x, y, z = np.meshgrid(*(step.astype(np.float32) for step in steps), indexing="ij")
     points = (x, y, z)
     tissues = tuple(sample(model, tissue, points) for tissue in model.tissues)
-    mask = np.sum(tissues, axis=0) > 0.5  # noqa: PLR2004
+    mask = np.sum(tissues, axis=0) > 0.5
     inside = tuple(axis.T[mask.T] for axis in points)
     shares = tuple(tissue.T[mask.T] for tissue in tissues)
     base = sample(model, model.epi, inside) * np.float32(SCALE)
@@ -110,15 +109,14 @@ def _series(
     plan: Plan, head: StandardHead, z_values: dict[str, float], rng: np.random.Generator
 ) -> tuple[Floats32, Floats]:
     """Series (n_volumes, n_voxels) and the head motion (n_volumes, 6) that left traces in it."""
-    times = np.arange(plan.n_volumes) * plan.size.repetition_time
+    times: Floats = np.arange(plan.n_volumes, dtype=np.float64) * plan.size.repetition_time
     duration = plan.n_volumes * plan.size.repetition_time
     frequencies = latent_frequencies(duration)
     weights = latent_weights(plan.networks, z_values, len(frequencies), rng)
     regional = [
         latent_courses(weights[region.name], frequencies, times) for region in plan.regions
     ]
-    systemic = sum(body_rhythm(f, times, rng) for f in (0.021, 0.037, 0.063)) / np.sqrt(3)
-    rhythms = [body_rhythm(HEART_HZ, times, rng), systemic]
+    rhythms = [body_rhythm(HEART_HZ, times, rng), systemic_waves(times, rng)]
     motion = random_motion(plan, np.zeros(3), rng).parameters
     traces = RESIDUAL_MOTION * motion * np.repeat([1.0, 50.0], 3)
     slow = DRIFT * drift_courses(times, duration, rng)
@@ -137,54 +135,40 @@ def _series(
 
 
 def _save_series(path: Path, series: Floats32, head: StandardHead, repetition_time: float) -> None:
-    """Write the masked series as a 4D image, in storage order without a transposed copy."""
     stored = np.zeros((len(series), *head.stored.shape), np.int16)
     stored[:, head.stored] = np.rint(series)
-    image = nib.Nifti1Image(stored.T, head.affine)
-    image.set_sform(head.affine, code=4)
-    image.set_qform(head.affine, code=4)
-    image.header.set_xyzt_units("mm", "sec")
-    image.header.set_zooms((*image.header.get_zooms()[:3], repetition_time))
-    header = image.header.copy()
-    header.set_data_offset(352)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile(
-            filename="", mode="wb", fileobj=raw, compresslevel=COMPRESSION, mtime=0
-        ) as packed,
-    ):
-        packed.write(header.binaryblock + bytes(4))
-        packed.write(stored.data)
+    save_series(path, stored, head.affine, repetition_time)
 
 
-def _write_table(path: Path, table: dict[str, NDArray[np.floating]]) -> None:
+def _write_table(path: Path, table: Mapping[str, NDArray[np.float64]]) -> None:
     names = list(table)
     rows = ["\t".join(names)]
-    for values in zip(*table.values(), strict=True):
-        rows.append("\t".join(f"{v:.8g}" if np.isfinite(v) else "n/a" for v in values))
+    rows += [
+        "\t".join(f"{v:.8g}" if np.isfinite(v) else "n/a" for v in values)
+        for values in zip(*table.values(), strict=True)
+    ]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _write_anat(folder: Path, stem: str, head: StandardHead) -> None:
-    """Write the T1w image, mask and tissues in standard space and, the same, as the person's own."""
+    """Write T1w image, mask and tissues in standard space and, the same, as the person's own."""
     mask = head.stored.T.astype(np.uint8)
-    shares = np.stack(head.tissues)
-    labels = np.where(mask > 0, 1 + shares.argmax(axis=0), 0).astype(np.uint8)
-    skull_stripped = {"SkullStripped": True}
-    for space in ("", f"_space-{STANDARD_SPACE}_res-{RESOLUTION}"):
-        base = folder / f"{stem}{space}"
-        note: dict[str, object] = {"Resolution": "2 mm"} if space else {}
-        t1w = np.rint(8.0 * head.t1w).astype(np.int16)
-        images = {"_desc-preproc_T1w": t1w, "_desc-brain_mask": mask, "_dseg": labels}
-        for label, share in zip(("GM", "WM", "CSF"), head.tissues, strict=True):
-            images[f"_label-{label}_probseg"] = share
-        for suffix, data in images.items():
-            save_image(base.with_name(f"{base.name}{suffix}.nii.gz"), data, head.affine)
-            extra = skull_stripped if suffix.endswith("T1w") else {}
-            if suffix.endswith("mask"):
-                extra = {"Type": "Brain"}
-            write_json(base.with_name(f"{base.name}{suffix}.json"), note | extra)
+    labels = np.where(mask > 0, 1 + np.stack(head.tissues).argmax(axis=0), 0).astype(np.uint8)
+    t1w = np.rint(8.0 * head.t1w).astype(np.int16)
+    notes: dict[str, dict[str, object]] = {
+        "_desc-preproc_T1w": {"SkullStripped": True},
+        "_desc-brain_mask": {"Type": "Brain"},
+    }
+    images = {"_desc-preproc_T1w": t1w, "_desc-brain_mask": mask, "_dseg": labels}
+    for label, share in zip(("GM", "WM", "CSF"), head.tissues, strict=True):
+        images[f"_label-{label}_probseg"] = share
+    standard = f"{stem}_space-{STANDARD_SPACE}_res-{RESOLUTION}"
+    for suffix, data in images.items():
+        note = notes.get(suffix, {})
+        save_image(folder / f"{standard}{suffix}.nii.gz", data, head.affine)
+        shutil.copyfile(folder / f"{standard}{suffix}.nii.gz", folder / f"{stem}{suffix}.nii.gz")
+        write_json(folder / f"{standard}{suffix}.json", {"Resolution": "2 mm", **note})
+        write_json(folder / f"{stem}{suffix}.json", note)
 
 
 def write_session(

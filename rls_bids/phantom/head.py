@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from rls_bids.errors import InputDataError
+from rls_bids.phantom.images import load_image
 from rls_bids.phantom.space import Floats, Floats32, apply_affine
 from rls_bids.resources.templates import locate_template
 
@@ -51,7 +52,7 @@ class HeadModel:
 
 
 def _logistic(values: Floats32) -> Floats32:
-    return 1.0 / (1.0 + np.exp(-np.clip(values, -30.0, 30.0)))
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -30.0, 30.0))), np.float32)
 
 
 def _classify(intensities: Floats32, brain: NDArray[np.bool_]) -> tuple[Floats32, ...]:
@@ -71,7 +72,7 @@ def _void(affine: Floats, shape: tuple[int, ...]) -> Floats32:
             for a in range(3)
         ]
         lost += np.einsum("i,j,k->ijk", *(part.astype(np.float32) for part in parts))
-    return 1.0 - 0.85 * np.minimum(lost, 1.0)
+    return np.asarray(1.0 - 0.85 * np.minimum(lost, 1.0), np.float32)
 
 
 def _hull_distance(brain: NDArray[np.bool_]) -> Floats32:
@@ -120,16 +121,16 @@ def _add_skull(
     fast = np.where(skin, np.where(fat, EPI_SCALP, EPI_MUSCLE), 0.0)
     fast = np.where(bone, EPI_BONE, fast)
     fast = np.where(gap, EPI_TISSUES[2], fast)
-    soft = [ndimage.gaussian_filter(np.where(brain, inner, outer).astype(np.float32), 0.5)
-            for inner, outer in ((t1w, head), (epi, fast))]
+    soft = [
+        ndimage.gaussian_filter(np.where(brain, inner, outer).astype(np.float32), 0.5)
+        for inner, outer in ((t1w, head), (epi, fast))
+    ]
     return soft[0], soft[1]
 
 
 def standard_model(*, skull: bool, dropout: bool) -> HeadModel:
     """Make the standard head from the MNI152NLin2009cAsym brain at 1 mm."""
-    image = nib.load(locate_template(STANDARD_SPACE, "1").brain)
-    values = np.asarray(image.dataobj, dtype=np.float32)
-    affine = np.asarray(image.affine, dtype=np.float64)
+    values, affine = load_image(locate_template(STANDARD_SPACE, "1").brain)
     if skull:
         values = np.pad(values, ((0, 0), (0, MARGIN_FRONT_MM), (MARGIN_BELOW_MM, 0)))
         affine = affine.copy()
@@ -137,7 +138,7 @@ def standard_model(*, skull: bool, dropout: bool) -> HeadModel:
     brain = values > 0
     grey, white, csf = _classify(values, brain)
     shares = zip((grey, white, csf), EPI_TISSUES, strict=True)
-    epi = np.sum([share * value for share, value in shares], axis=0, dtype=np.float32)
+    epi = np.asarray(np.sum([share * value for share, value in shares], axis=0), np.float32)
     t1w = values
     if skull:
         t1w, epi = _add_skull(t1w, epi, brain, affine)
@@ -154,7 +155,7 @@ def standard_model(*, skull: bool, dropout: bool) -> HeadModel:
 
 
 def _place_standard(mask: NDArray[np.bool_], affine: Floats, *, skull: bool) -> Floats:
-    """Standard → given head by top, width and length of the head; good to about 1 cm."""
+    """Map standard → given head by top, width and length of the head; good to about 1 cm."""
     points = apply_affine(affine, np.argwhere(mask).astype(np.float64))
     top = np.percentile(points[:, 2], 99.98)
     level = points[np.abs(points[:, 2] - (top - 60.0)) < 2.0]
@@ -179,28 +180,29 @@ def given_model(path: str, *, skull: bool) -> HeadModel:
         The file is not a 3D image.
     """
     try:
-        image = nib.load(path)
-        values = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+        values, affine = load_image(path)
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
         raise InputDataError(
             NOT_AN_IMAGE.format(path=path, found=error), NOT_AN_IMAGE_HINT
         ) from error
-    if values.ndim != 3 or not np.isfinite(values).all() or values.max() <= 0:  # noqa: PLR2004
+    if values.ndim != 3 or not np.isfinite(values).all() or values.max() <= 0:
         found = f"shape {values.shape}, or values that are not finite and positive"
         raise InputDataError(NOT_AN_IMAGE.format(path=path, found=found), NOT_AN_IMAGE_HINT)
     values = values * np.float32(90.0 / np.percentile(values[values > values.mean()], 90))
-    affine = np.asarray(image.affine, dtype=np.float64)
     mask = ndimage.binary_fill_holes(ndimage.binary_opening(values > 15.0, iterations=2))
     from_standard = _place_standard(mask, affine, skull=skull)
     standard = standard_model(skull=False, dropout=False)
     to_index = np.linalg.inv(standard.affine) @ np.linalg.inv(from_standard) @ affine
     brain = ndimage.affine_transform(
-        np.sum(standard.tissues, axis=0), to_index[:3, :3], to_index[:3, 3],
-        output_shape=values.shape, order=1,
+        np.sum(standard.tissues, axis=0),
+        to_index[:3, :3],
+        to_index[:3, 3],
+        output_shape=values.shape,
+        order=1,
     )
-    grey, white, csf = _classify(np.minimum(values, 100.0), brain > 0.5)  # noqa: PLR2004
+    grey, white, csf = _classify(np.minimum(values, 100.0), brain > 0.5)
     epi = np.where(mask, np.clip(1050.0 - 5.0 * values, 250.0, 1000.0), 0.0)
-    epi = np.where((values < 30.0) & (brain < 0.1), 0.0, epi)  # noqa: PLR2004
+    epi = np.where((values < 30.0) & (brain < 0.1), 0.0, epi)
     return HeadModel(
         affine=affine,
         t1w=values,

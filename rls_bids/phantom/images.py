@@ -2,27 +2,36 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel import orientations
 from numpy.typing import NDArray
 
-from rls_bids.phantom.space import Floats, rigid_matrix
+from rls_bids.phantom.space import Floats, Floats32, rigid_matrix
 
 COMPRESSION = 1
 WRONG_QFORM = (7.0, -11.0, 5.0, 0.2, -0.1, 0.3)
 """Shift (mm) and rotation (rad) of a qform that contradicts its sform."""
+HEADER_BYTES = 352
 AXIS_LETTERS = "ijk"
+
+
+def load_image(path: str | Path) -> tuple[Floats32, Floats]:
+    """Read values (float32) and affine of an image."""
+    image: Any = nib.load(path)
+    return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
 def reorient(
     data: NDArray[np.generic], affine: Floats, codes: str
 ) -> tuple[NDArray[np.generic], Floats]:
     """Store an image so that its axes point where ``codes`` say, in the same place."""
-    change = ornt_transform(io_orientation(affine), axcodes2ornt(codes))
-    stored = nib.orientations.apply_orientation(data, change)
-    return stored, affine @ inv_ornt_aff(change, data.shape[:3])
+    tools: Any = orientations  # without types
+    change = tools.ornt_transform(tools.io_orientation(affine), tools.axcodes2ornt(codes))
+    stored = tools.apply_orientation(data, change)
+    return stored, affine @ tools.inv_ornt_aff(change, data.shape[:3])
 
 
 def axis_of(codes: str, towards: str, opposite: str) -> tuple[str, bool]:
@@ -57,16 +66,41 @@ def save_image(
     """
     if codes is not None:
         data, affine = reorient(data, affine, codes)
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_sform(affine, code=1)
     shown = affine
     if differing_qform:
         shown = rigid_matrix(np.array(WRONG_QFORM), np.zeros(3)) @ affine
-    image.set_qform(shown, code=1)
+    header = _header(data, affine, shown, repetition_time)
+    _pack(path, header, data.T)
+
+
+def save_series(
+    path: Path, stored: NDArray[np.int16], affine: Floats, repetition_time: float
+) -> None:
+    """Write a series whose axes are time, z, y, x, without a transposed copy."""
+    _pack(path, _header(stored.T, affine, affine, repetition_time), stored)
+
+
+def _header(
+    data: NDArray[np.generic], affine: Floats, shown: Floats, repetition_time: float | None
+) -> bytes:
+    """Return the 352 bytes before the data; ``shown`` is the qform."""
+    make: Any = nib.Nifti1Header
+    header = make()
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    header.set_xyzt_units("mm", "sec")
+    header.set_sform(affine, code=1)
+    header.set_qform(shown, code=1)
+    header.set_slope_inter(1.0, 0.0)
     if repetition_time is not None:
-        zooms = image.header.get_zooms()
-        image.header.set_zooms((*zooms[:3], repetition_time))
+        header["pixdim"][4] = repetition_time
+    header["vox_offset"] = HEADER_BYTES
+    packed: bytes = header.binaryblock
+    return packed + bytes(HEADER_BYTES - len(packed))
+
+
+def _pack(path: Path, header: bytes, stored: NDArray[np.generic]) -> None:
+    """Compress header and C-ordered data; the time of writing is left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         path.open("wb") as raw,
@@ -74,4 +108,5 @@ def save_image(
             filename="", mode="wb", fileobj=raw, compresslevel=COMPRESSION, mtime=0
         ) as packed,
     ):
-        packed.write(image.to_bytes())
+        packed.write(header)
+        packed.write(np.ascontiguousarray(stored).data)

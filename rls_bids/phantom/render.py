@@ -1,5 +1,7 @@
 """Moving a head that is known on a fine grid: windowed sinc, slice by slice."""
 
+import os
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,9 @@ def kernel_table() -> Floats32:
     return weights.astype(np.float32)
 
 
-@numba.njit  # type: ignore[untyped-decorator]
-def _gather(
+# Machine code is kept only where the caller has named a folder for it.
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True, fastmath={"contract"})
+def _gather(  # noqa: C901
     field: Floats32,
     voxels: NDArray[np.int32],
     matrices: Floats,
@@ -79,7 +82,7 @@ def gather(
     Parameters
     ----------
     field : (X, Y, Z, C) float32 array
-        C-contiguous; points nearer than three voxels to its border read 0.
+        Points nearer than three voxels to its border read 0.
     voxels : (n, 3) int32 array
         Indices in the volume; the third is the slice.
     matrices : (n_slices, 3, 4) array
@@ -92,7 +95,14 @@ def gather(
     (n, C) float32 array
     """
     out = np.empty((len(voxels), field.shape[3]), np.float32)
-    _gather(field, voxels, matrices, table, out)
+    # one memory layout, so that the kernel is compiled once
+    _gather(
+        np.ascontiguousarray(field),
+        np.ascontiguousarray(voxels),
+        np.ascontiguousarray(matrices),
+        table,
+        out,
+    )
     return out
 
 

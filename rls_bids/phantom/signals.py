@@ -13,6 +13,7 @@ BAND_HZ = (0.0125, 0.09)
 TRUNCATION = 2.0
 SESSION_SD = 0.05
 HEART_HZ, BREATHING_HZ = 1.1, 0.27
+SYSTEMIC_HZ = (0.021, 0.037, 0.063)
 SPIKE_RATE = 0.02
 LIMIT_MM, LIMIT_RAD = 2.5, 0.04
 DRIFT_SHAPES = 3
@@ -64,7 +65,7 @@ def latent_weights(
     directions = np.linalg.qr(rng.standard_normal((dimensions, max(len(names), 1))))[0].T
     if len(directions) < len(names):  # a very short run has too few dimensions
         directions = rng.standard_normal((len(names), dimensions)) / np.sqrt(dimensions)
-    weights = {}
+    weights: dict[str, Floats] = {}
     first = 0
     for network in networks:
         count = len(network.regions)
@@ -128,9 +129,7 @@ def random_motion(plan: Plan, centre_mm: Floats, rng: np.random.Generator) -> He
     matrices = np.stack([rigid_matrix(row, centre_mm) for row in parameters])
     during = rng.random(n_volumes) < plan.spec.intra_volume_fraction
     during[0] = False
-    return HeadMotion(
-        parameters=parameters, matrices=matrices, centre_mm=centre_mm, during=during
-    )
+    return HeadMotion(parameters=parameters, matrices=matrices, centre_mm=centre_mm, during=during)
 
 
 def framewise_displacement(parameters: Floats, radius_mm: float = 50.0) -> Floats:
@@ -141,7 +140,7 @@ def framewise_displacement(parameters: Floats, radius_mm: float = 50.0) -> Float
 
 
 def body_rhythm(frequency_hz: float, times: Floats, rng: np.random.Generator) -> Floats:
-    """A rhythm of wandering frequency (5 %) and unit variance, at times of any shape (s)."""
+    """Return a rhythm of wandering frequency (5 %) and unit variance at times (s)."""
     end = float(times.max()) + 2.0
     step = 0.05
     grid = np.arange(0.0, end, step)
@@ -150,6 +149,13 @@ def body_rhythm(frequency_hz: float, times: Floats, rng: np.random.Generator) ->
     phase = 2 * np.pi * (np.cumsum(frequency_hz * (1.0 + wander)) * step + rng.uniform())
     rhythm: Floats = np.sqrt(2.0) * np.cos(np.interp(times, grid, phase))
     return rhythm
+
+
+def systemic_waves(times: Floats, rng: np.random.Generator) -> Floats:
+    """Return slow waves of the blood in white matter and CSF, of unit variance."""
+    waves = [body_rhythm(frequency, times, rng) for frequency in SYSTEMIC_HZ]
+    total: Floats = np.sum(waves, axis=0) / np.sqrt(len(waves))
+    return total
 
 
 def drift_courses(times: Floats, duration_s: float, rng: np.random.Generator) -> Floats:

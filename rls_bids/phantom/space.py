@@ -101,9 +101,10 @@ def standard_to_person(warp: Warp, points: Floats) -> Floats:
 
     The fixed point y ← p − u(y) converges as the deformation stretches by less than 1.
     """
-    aligned = points.copy()
+    aligned: Floats = points.copy()
     for _ in range(FIXED_POINT_STEPS):
-        before, aligned = aligned, points - displace(warp, aligned)
+        before = aligned
+        aligned = np.asarray(points - displace(warp, before), np.float64)
         if float(np.abs(aligned - before).max()) < FIXED_POINT_MM:
             break
     return apply_affine(np.linalg.inv(warp.affine), aligned)
@@ -112,7 +113,7 @@ def standard_to_person(warp: Warp, points: Floats) -> Floats:
 def pull_grid(
     warp: Warp, to_person: Floats, shape: tuple[int, int, int]
 ) -> tuple[Floats32, Floats32, Floats32]:
-    """Standard coordinates (x, y, z), each of the given shape, of every voxel of a grid.
+    """Return standard coordinates x, y, z of all voxels of a grid, each of the given shape.
 
     A plane wave stays a plane wave under an affine map, so that it factorises over the axes of
     any grid: the sum over waves is one matrix product.
@@ -131,7 +132,9 @@ def pull_grid(
     planes = (second[:, :, None] * third[:, None, :]).reshape(len(start), -1)
     planes = planes.astype(np.complex64)
     stacked = np.concatenate([planes.real, planes.imag])
-    index = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
+    index = np.meshgrid(
+        *(np.arange(n, dtype=np.float32) for n in shape), indexing="ij", sparse=True
+    )
     coordinates = []
     for axis in range(3):
         weight = (warp.cosines[:, axis] - 1j * warp.sines[:, axis]) * start

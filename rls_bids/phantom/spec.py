@@ -16,6 +16,8 @@ WEAK_Z = 0.25
 MAX_EFFECT = 5.0
 NOISE_FREE_TSNR = 1e6
 
+BAD_SIZE = "There is no size {value!r}."
+BAD_SIZE_HINT = "Give one of {names}."
 BAD_COUNT = "A cohort of {patients} patients and {controls} controls cannot be written."
 BAD_COUNT_HINT = "Ask for 0 to 999 of each, and at least one participant in all."
 BAD_EFFECT = "The latent effect {value:g} is out of range."
@@ -271,7 +273,9 @@ def plan_cohort(spec: CohortSpec) -> Plan:
         A number, orientation or label is out of range.
     """
     if spec.size not in SIZES:
-        raise UsageError(f"There is no size {spec.size!r}.", f"Give one of {', '.join(SIZES)}.")
+        raise UsageError(
+            BAD_SIZE.format(value=spec.size), BAD_SIZE_HINT.format(names=", ".join(SIZES))
+        )
     size = SIZES[spec.size]
     n_patients = size.n_per_group if spec.n_patients is None else spec.n_patients
     n_controls = size.n_per_group if spec.n_controls is None else spec.n_controls

@@ -108,7 +108,7 @@ def sphere_points(centre_mm: Floats, radius_mm: float) -> Floats:
 def expected_effects(
     plan: Plan, shares: dict[str, float], radii_mm: dict[str, float]
 ) -> list[dict[str, object]]:
-    """What to expect of the first link of each network after the default denoising.
+    """Say what to expect of the first link of each network after the default denoising.
 
     The seed is the unsmoothed mean over its sphere, the target the voxels of its sphere after
     smoothing with 6 mm; 22 regressors; a band of 0.01 to 0.1 Hz.
