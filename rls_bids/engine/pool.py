@@ -83,6 +83,7 @@ class PoolPlugin(MultiProcPlugin):
         self._nodes: dict[int, Any] = {}
         self._workers: Sequence[Any] = ()
         self._lost: BrokenProcessPool | None = None
+        self._state = (-1, -1, -1)
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -122,6 +123,12 @@ class PoolPlugin(MultiProcPlugin):
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
         if self._lost is not None:
             raise self._worker_lost() from self._lost
+        # nipype collects garbage at every look, which takes longer than the time between looks;
+        # without a node that started or ended since the last one there is nothing to send.
+        state = (int(self.proc_done.sum()), int(self.proc_pending.sum()), len(self._futures))
+        if self._futures and state == self._state:
+            return
+        self._state = state
         super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
 
     def _local_hash_check(self, jobid: int, graph: Any) -> bool:
