@@ -62,7 +62,8 @@ NO_ORIENTATION = "{path}: the header has neither sform nor qform; left and right
 _DAMAGED = (OSError, EOFError, ValueError, zlib.error)
 _CHUNK = 1 << 20
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_FORM_TOLERANCE_MM = 0.1
+# The qform is a float32 quaternion: near half turns it is off by tenths of a millimetre by itself.
+_FORM_TOLERANCE_MM = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
