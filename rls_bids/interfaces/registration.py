@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 TISSUES = ("GM", "WM", "CSF")
 FIXED_SIZE_MM = 2.0
 MARGIN_MM = 6.0
-COARSE_MM = 5.0
-START_TURNS_DEGREES = (-20.0, 20.0)
 
 
 class NormalizeToTemplateInputSpec(BaseInterfaceInputSpec):
@@ -307,7 +305,7 @@ class CoregisterInputSpec(BaseInterfaceInputSpec):
     boldref = File(exists=True, mandatory=True, desc="BOLD reference volume")
     t1w = File(exists=True, mandatory=True, desc="bias-corrected T1w image")
     mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
-    random_seed = traits.Int(0, usedefault=True, desc="of the metric's sampling")
+    random_seed = traits.Int(0, usedefault=True, nohash=True, desc="not used: nothing is random")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
@@ -319,7 +317,7 @@ class CoregisterOutputSpec(TraitedSpec):
     boldref_to_t1w = File(exists=True, desc="the same as an ITK image transform, .txt")
     boldref_in_t1w = File(exists=True, desc="BOLD reference on the T1w grid, for figures")
     boldref_mask = File(exists=True, desc="T1w brain mask on the BOLD grid, for figures")
-    cost = traits.Float(desc="negative mutual information at the end; lower is better")
+    cost = traits.Float(desc="minus the normalised mutual information; lower is better")
     moved_mm = traits.Float(desc="mean way of the brain from where the headers had it")
     metadata = File(exists=True, desc="cost and way for the sidecar, .json")
 
@@ -327,9 +325,8 @@ class CoregisterOutputSpec(TraitedSpec):
 class Coregister(SimpleInterface):
     """Rigid registration of the BOLD reference to the T1w brain, whatever the headers say.
 
-    Mattes mutual information (Mattes 2003, 10.1109/TMI.2003.809072) from several starts: the
-    headers as they are, and the centres of both brains on each other, straight and turned about
-    each axis. The best coarse result is refined.
+    Normalised mutual information from several starts, see :mod:`rls_bids.numerics.coregister`;
+    before, N4 takes the bias field off the BOLD reference.
     """
 
     input_spec = CoregisterInputSpec
@@ -338,12 +335,16 @@ class Coregister(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
-        from rls_bids.interfaces.images import load_mask, save_itk_transforms
+        from rls_bids.interfaces.images import load_mask, load_volume, save_itk_transforms
+        from rls_bids.numerics.coregister import coregister
         from rls_bids.numerics.resample import voxel_points
 
         folder = Path(runtime.cwd)
-        pull, cost = _coregister(self.inputs, folder)
         mask, affine = load_mask(self.inputs.mask)
+        boldref, bold_mask = _bold_brain(self.inputs, folder)
+        head = load_volume(self.inputs.t1w).data
+        found = coregister(head, affine, mask, boldref.data, boldref.affine, bold_mask)
+        pull, cost = found.matrix, found.cost
         points = voxel_points(mask, affine)
         way = points @ pull[:3, :3].T + pull[:3, 3] - points
         moved = float(np.linalg.norm(way, axis=1).mean())
@@ -358,40 +359,12 @@ class Coregister(SimpleInterface):
         return runtime
 
 
-def _coregister(inputs: Any, folder: Path) -> "tuple[NDArray[np.float64], float]":
-    """Return the pull matrix from T1w to BOLD space (RAS+ mm) and its cost."""
-    import ants
-    import numpy as np
-
-    from rls_bids.interfaces.images import Volume, load_mask, load_volume, stage_for_itk
-
-    t1w = load_volume(inputs.t1w)
-    mask, _ = load_mask(inputs.mask)
-    brain = Volume(np.where(mask, t1w.data, np.float32(0)), t1w.affine)
-    fixed = stage_for_itk(_coarse(brain), folder / "t1w_brain.nii.gz")
-    moving = _bold_brain(inputs, folder)
-    image = ants.resample_image(ants.image_read(fixed), (COARSE_MM,) * 3, use_voxels=False)
-    coarse = str(folder / "t1w_coarse.nii.gz")
-    ants.image_write(image, coarse)
-    results = []
-    for index, start in enumerate(_starts(load_volume(coarse), load_volume(moving))):
-        pull = _rigid(coarse, moving, start, folder / f"start{index}", inputs)
-        results.append((_cost(coarse, moving, pull), index, pull))
-    finalists = sorted(results, key=lambda result: result[:2])[:2]
-    refined = []
-    for _, index, start in finalists:
-        pull = _rigid(fixed, moving, start, folder / f"refined{index}", inputs)
-        refined.append((_cost(fixed, moving, pull), index, pull))
-    cost, _, pull = min(refined, key=lambda result: result[:2])
-    return pull, cost
-
-
-def _bold_brain(inputs: Any, folder: Path) -> str:
-    """Write the BOLD reference without bias field and without what is not brain."""
+def _bold_brain(inputs: Any, folder: Path) -> "tuple[Any, NDArray[np.bool_]]":
+    """Return the BOLD reference without its bias field, and its brain mask."""
     import nibabel as nib
     from nilearn.masking import compute_epi_mask
 
-    from rls_bids.interfaces.images import Volume, load_volume, stage_for_itk, voxel_sizes
+    from rls_bids.interfaces.images import load_mask, load_volume, stage_for_itk, voxel_sizes
 
     boldref = load_volume(inputs.boldref)
     raw = stage_for_itk(boldref, folder / "boldref.nii.gz")
@@ -406,76 +379,7 @@ def _bold_brain(inputs: Any, folder: Path) -> str:
         n_threads=inputs.n_threads,
         path=inputs.boldref,
     )
-    inside = load_volume(folder / "boldref_brain.nii.gz").data
-    return stage_for_itk(Volume(load_volume(out).data * inside, boldref.affine), out)
-
-
-def _starts(fixed: Any, moving: Any) -> "list[NDArray[np.float64]]":
-    """Return pull matrices to start from: identity, and brain centre on brain centre, turned."""
-    import numpy as np
-
-    from rls_bids.numerics.realign import parameters_to_matrix
-    from rls_bids.numerics.resample import voxel_points
-
-    centre, target = (
-        voxel_points(volume.data > 0, volume.affine).mean(axis=0) for volume in (fixed, moving)
-    )
-    turns = [np.zeros(3)]
-    for axis in range(3):
-        turns += [np.eye(3)[axis] * np.radians(angle) for angle in START_TURNS_DEGREES]
-    starts = [np.eye(4)]
-    for turn in turns:
-        parameters = np.concatenate([target - centre, turn])
-        starts.append(parameters_to_matrix(parameters, centre))
-    return starts
-
-
-def _rigid(
-    fixed: str, moving: str, start: "NDArray[np.float64]", prefix: Path, inputs: Any
-) -> "NDArray[np.float64]":
-    """Refine a pull matrix by mutual information; returns the new one (RAS+ mm)."""
-    import ants
-    import numpy as np
-
-    from rls_bids.interfaces.images import save_itk_transforms
-
-    initial = save_itk_transforms(start, f"{prefix}.txt")
-    arguments = ["-d", "3", "-z", "1", "-t", "Rigid[0.1]", "-f", "2x1", "-s", "1x0vox"]
-    arguments += ["-c", "[100x100,1e-6,10]", "-m", f"Mattes[{fixed},{moving},1,32,Regular,1.0]"]
-    arguments += ["--random-seed", str(inputs.random_seed + 1), "-r", initial]
-    run_ants(
-        "antsRegistration",
-        [*arguments, "-o", str(prefix)],
-        n_threads=inputs.n_threads,
-        path=inputs.boldref,
-    )
-    transform = ants.read_transform(f"{prefix}0GenericAffine.mat", precision="double")
-    matrix = np.reshape(transform.parameters[:9], (3, 3))
-    centre = np.asarray(transform.fixed_parameters)
-    lps = np.eye(4)
-    lps[:3, :3] = matrix
-    lps[:3, 3] = transform.parameters[9:] + centre - matrix @ centre
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return np.asarray(flip @ lps @ flip)
-
-
-def _cost(fixed: str, moving: str, pull: "NDArray[np.float64]") -> float:
-    """Return the negative mutual information around the brain after a pull."""
-    import ants
-    import numpy as np
-
-    from rls_bids.interfaces.images import Volume, load_volume, stage_for_itk
-    from rls_bids.numerics.resample import resample_volume, voxel_points
-
-    grid, volume = load_volume(fixed), load_volume(moving)
-    points = voxel_points(np.ones(grid.data.shape, bool), grid.affine)
-    points = points @ pull[:3, :3].T + pull[:3, 3]
-    moved = resample_volume(volume.data, volume.affine, points).reshape(grid.data.shape)
-    path = Path(moving).with_name("moved.nii.gz")
-    image = ants.image_read(stage_for_itk(Volume(moved, grid.affine), path))
-    return float(
-        ants.image_similarity(ants.image_read(fixed), image, metric_type="MattesMutualInformation")
-    )
+    return load_volume(out), load_mask(folder / "boldref_brain.nii.gz")[0]
 
 
 def _coregistration_images(

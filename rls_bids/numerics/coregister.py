@@ -1,0 +1,228 @@
+"""Rigid registration of images of different contrast, from headers that may be far off.
+
+Normalised mutual information (Studholme 1999, 10.1016/S0031-3203(98)00091-0) of a joint histogram
+that is filled by linear interpolation in both images and smoothed (Collignon 1997), maximised by
+Powell's method from coarse to fine and from several starts. One thread, no random numbers: the
+same input gives the same matrix on every machine of a kind.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from rls_bids.numerics.realign import parameters_to_matrix
+from rls_bids.numerics.resample import voxel_points
+
+VERSION = "1"
+
+N_BINS = 48
+HISTOGRAM_SIGMA = 1.5
+MARGIN_MM = 8.0
+TURN_RADIUS_MM = 60.0
+TURNS_DEGREES = (-20.0, 20.0)
+N_FINALISTS = 2
+SAME_MM = 3.0
+
+Float64Array = NDArray[np.float64]
+Cost = Callable[[Float64Array], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rigid:
+    """A pull matrix (4, 4), fixed RAS+ mm → moving RAS+ mm, and minus its mutual information."""
+
+    matrix: Float64Array
+    cost: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Level:
+    """Distance of the sampled points, smoothing, and where Powell's method stops."""
+
+    spacing_mm: float
+    fwhm_mm: float
+    tolerance_mm: float
+    flatness: float
+
+
+_COARSE = _Level(spacing_mm=8.0, fwhm_mm=9.0, tolerance_mm=0.3, flatness=1e-4)
+_MIDDLE = _Level(spacing_mm=5.0, fwhm_mm=6.0, tolerance_mm=0.1, flatness=1e-5)
+_FINE = _Level(spacing_mm=3.0, fwhm_mm=3.0, tolerance_mm=0.01, flatness=1e-6)
+
+
+def coregister(
+    fixed: NDArray[np.float32],
+    fixed_affine: Float64Array,
+    fixed_mask: NDArray[np.bool_],
+    moving: NDArray[np.float32],
+    moving_affine: Float64Array,
+    moving_mask: NDArray[np.bool_],
+) -> Rigid:
+    """Find the rigid matrix that maps points of the fixed image into the moving image.
+
+    Parameters
+    ----------
+    fixed : (X, Y, Z) float32
+        For instance a T1w image; only what ``fixed_mask`` holds is looked at.
+    fixed_affine, moving_affine : (4, 4) float64
+        Voxel indices → RAS+ mm.
+    fixed_mask, moving_mask : (X, Y, Z) bool
+        The brain in either image; what is outside counts as zero.
+    moving : (X', Y', Z') float32
+        For instance a BOLD reference volume.
+
+    Returns
+    -------
+    Rigid
+
+    Notes
+    -----
+    The starts are the headers as they are, and the centres of both masks on each other: straight,
+    and turned by 20° either way about each axis.
+    """
+    points = _around(fixed_mask, fixed_affine)
+    centre = voxel_points(fixed_mask, fixed_affine).mean(axis=0)
+    target = voxel_points(moving_mask, moving_affine).mean(axis=0)
+    still = np.where(fixed_mask, fixed, np.float32(0))
+    brain = np.where(moving_mask, moving, np.float32(0))
+
+    def prepare(level: _Level) -> Cost:
+        values = _sample(_smooth(still, fixed_affine, level.fwhm_mm), fixed_affine, points(level))
+        volume = _smooth(brain, moving_affine, level.fwhm_mm)
+        return _cost(values, points(level), volume, moving_affine, centre)
+
+    coarse = prepare(_COARSE)
+    found = [_powell(coarse, start, _COARSE) for start in _starts(target - centre)]
+    middle = prepare(_MIDDLE)
+    better = [_powell(middle, parameters, _MIDDLE) for parameters in _finalists(found)]
+    best, _ = min(better, key=lambda result: result[1])
+    best, cost = _powell(prepare(_FINE), best, _FINE)
+    return Rigid(matrix=_matrix(best, centre), cost=cost)
+
+
+def _starts(shift_mm: Float64Array) -> list[Float64Array]:
+    """Scaled parameters to begin with: nothing moved, and centres matched with several turns."""
+    starts = [np.zeros(6), np.concatenate([shift_mm, np.zeros(3)])]
+    for axis in range(3):
+        for angle in TURNS_DEGREES:
+            turn = np.zeros(3)
+            turn[axis] = np.radians(angle) * TURN_RADIUS_MM
+            starts.append(np.concatenate([shift_mm, turn]))
+    return starts
+
+
+def _finalists(found: list[tuple[Float64Array, float]]) -> list[Float64Array]:
+    """Return the best results that are not the same place, best first."""
+    chosen: list[Float64Array] = []
+    for parameters, _ in sorted(found, key=lambda result: result[1]):
+        if all(np.linalg.norm(parameters - other) > SAME_MM for other in chosen):
+            chosen.append(parameters)
+    return chosen[:N_FINALISTS]
+
+
+def _matrix(parameters: Float64Array, centre_mm: Float64Array) -> Float64Array:
+    """Pull matrix of translations in mm and rotations in mm of arc at a brain's radius."""
+    scaled = np.concatenate([parameters[:3], parameters[3:] / TURN_RADIUS_MM])
+    return parameters_to_matrix(scaled, centre_mm)
+
+
+def _around(mask: NDArray[np.bool_], affine: Float64Array) -> Callable[[_Level], Float64Array]:
+    """Return what gives the points of a level: a lattice over the mask and a margin around it."""
+    brain = voxel_points(mask, affine)
+    low, high = brain.min(axis=0) - MARGIN_MM, brain.max(axis=0) + MARGIN_MM
+
+    def points(level: _Level) -> Float64Array:
+        axes = [np.arange(a, b, level.spacing_mm) for a, b in zip(low, high, strict=True)]
+        lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        inside = _sample(mask.astype(np.float32), affine, lattice.reshape(-1, 3)) > 0
+        n_steps = round(MARGIN_MM / level.spacing_mm)
+        near = ndimage.binary_dilation(inside.reshape(lattice.shape[:3]), iterations=n_steps)
+        return np.ascontiguousarray(lattice[near])
+
+    return points
+
+
+def _smooth(
+    volume: NDArray[np.float32], affine: Float64Array, fwhm_mm: float
+) -> NDArray[np.float32]:
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    sigma = np.sqrt(np.maximum(fwhm_mm**2 - sizes**2, 0.0)) / (sizes * np.sqrt(8 * np.log(2)))
+    return np.asarray(ndimage.gaussian_filter(volume, sigma, mode="constant", truncate=3.0))
+
+
+def _sample(
+    volume: NDArray[np.float32], affine: Float64Array, points: Float64Array
+) -> NDArray[np.float32]:
+    """Linear interpolation; zero outside the field of view."""
+    to_voxels = np.linalg.inv(affine)
+    coordinates = to_voxels[:3, :3] @ points.T + to_voxels[:3, 3:]
+    return np.asarray(
+        ndimage.map_coordinates(volume, coordinates, order=1, mode="constant", prefilter=False)
+    )
+
+
+def _binned(values: NDArray[np.float32], top: float) -> tuple[NDArray[np.intp], Float64Array]:
+    """Lower bin of each value and how far it is towards the next."""
+    scaled = np.clip(values / top, 0.0, 1.0) * (N_BINS - 1.001)
+    lower = scaled.astype(np.intp)
+    return lower, scaled - lower
+
+
+def _cost(
+    values: NDArray[np.float32],
+    points: Float64Array,
+    volume: NDArray[np.float32],
+    affine: Float64Array,
+    centre_mm: Float64Array,
+) -> Cost:
+    """Return the function of six scaled parameters that is minimised.
+
+    Points that leave the moving field of view keep the value zero: outside a brain is information.
+    """
+    top = float(np.percentile(volume[volume > 0], 99.5))
+    row, row_part = _binned(values, float(np.percentile(values[values > 0], 99.5)))
+    size = N_BINS * N_BINS
+
+    def cost(parameters: Float64Array) -> float:
+        matrix = _matrix(parameters, centre_mm)
+        moved = points @ matrix[:3, :3].T + matrix[:3, 3]
+        column, column_part = _binned(_sample(volume, affine, moved), top)
+        joint = np.zeros(size)
+        for step, weight in ((0, 1.0 - row_part), (1, row_part)):
+            index = (row + step) * N_BINS + column
+            joint += np.bincount(index, weight * (1.0 - column_part), size)
+            joint += np.bincount(index + 1, weight * column_part, size)
+        return -_normalised_information(joint.reshape(N_BINS, N_BINS))
+
+    return cost
+
+
+def _normalised_information(joint: Float64Array) -> float:
+    """(H(a) + H(b)) / H(a, b) of a joint histogram, smoothed."""
+    density = ndimage.gaussian_filter(joint, HISTOGRAM_SIGMA, mode="nearest")
+    density /= density.sum()
+
+    def entropy(share: Float64Array) -> float:
+        present = share[share > 0]
+        return float(-(present * np.log(present)).sum())
+
+    return (entropy(density.sum(axis=0)) + entropy(density.sum(axis=1))) / entropy(density.ravel())
+
+
+def _powell(cost: Cost, start: Float64Array, level: _Level) -> tuple[Float64Array, float]:
+    """Minimise from a start; returns parameters and cost."""
+    found = optimize.minimize(
+        cost,
+        start,
+        method="Powell",
+        options={
+            "xtol": level.tolerance_mm,
+            "ftol": level.flatness,
+            "maxiter": 12,
+            "direc": np.eye(6) * level.spacing_mm / 2,
+        },
+    )
+    return np.asarray(found.x, dtype=np.float64), float(found.fun)
