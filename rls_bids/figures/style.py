@@ -30,10 +30,11 @@ GREY = "#777777"
 PALE = "#DDDDDD"
 
 WIDTH_INCH = 11.0
-"""Width of every figure: 1100 px on the page at one to one."""
+"""Width of most figures: 1056 px on the page."""
 
 DOTS_PER_INCH = 110
 _PHOTO_DOTS_PER_INCH = 125
+_CSS_PIXELS_PER_INCH = 96  # what an inch is on a page, so that all figures have one width
 
 DIVERGING = "RdBu_r"
 """Colour map of signed statistics: blue below zero, red above."""
@@ -115,8 +116,8 @@ def _photo_svg(figure: "Figure") -> str:
     buffer = BytesIO()
     options = {"quality": 82, "subsampling": 0, "optimize": True}
     figure.savefig(buffer, format="jpeg", dpi=_PHOTO_DOTS_PER_INCH, pil_kwargs=options)
-    width = round(figure.get_figwidth() * DOTS_PER_INCH)
-    height = round(figure.get_figheight() * DOTS_PER_INCH)
+    width = round(figure.get_figwidth() * _CSS_PIXELS_PER_INCH)
+    height = round(figure.get_figheight() * _CSS_PIXELS_PER_INCH)
     picture = b64encode(buffer.getvalue()).decode("ascii")
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -15,7 +15,7 @@ from rls_bids.records import Entities, Note, Seed
 from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
-from rls_bids.reports.texts import figure_item, number, run_title
+from rls_bids.reports.texts import capitalised, figure_item, number, run_title
 from rls_bids.resources import default_seeds
 from rls_bids.settings import Settings
 
@@ -208,10 +208,16 @@ def _run(
             )
     rows = tuple(_row(session, run, strategy, design) for strategy, design in designs.items())
     if rows:
-        tables.append(_run_table("What is left of this run", rows))
+        tables.append(
+            Table(
+                caption="What is left of this run",
+                header=tuple(name for name, _ in RUN_COLUMNS[1:]),
+                rows=tuple(row[1:] for row in rows),
+            )
+        )
     return Section(
         anchor=_anchor(session, run),
-        title=run_title(session, run),
+        title=capitalised(run_title(session, run)),
         tables=tuple(tables),
         figures=tuple(figures),
         parts=tuple(parts),
@@ -265,13 +271,13 @@ def _summary(label: str, results: Sequence[Result], settings: Settings) -> Secti
         if "Missing" not in result.metadata
     }
     overview = (
-        ("Sessions", ", ".join(names) or "one, without label"),
+        ("Sessions", ", ".join(names) or ("one, without label" if sessions else "none")),
         ("Tasks", ", ".join(dict.fromkeys(task for _, task in sessions)) or "none"),
         ("Runs preprocessed", str(sum(len(runs) for runs in sessions.values()))),
         ("Denoising", ", ".join(settings.denoise.strategies)),
         ("Standard space", f"{settings.anat.space}, {settings.anat.resolution} mm"),
         ("Seed maps", str(len(made))),
-        ("Missing seeds", ", ".join(lost) or "none"),
+        ("Missing seeds", ", ".join(lost) or ("none" if made else "all")),
     )
     rows = tuple(
         _row(session, run, strategy, design)
@@ -303,6 +309,16 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
+        finished=tuple(
+            stage
+            for stage, is_done in (
+                ("Anatomy", any(_is_anatomy(result) for result in results)),
+                ("BOLD", any(result.product == "confounds" for result in results)),
+                ("Denoising", any(result.product == "design" for result in results)),
+                ("Seed connectivity", bool(computed)),
+            )
+            if is_done
+        ),
     )
 
 

@@ -94,7 +94,6 @@ def write_group_page(output_dir: str | Path, page: GroupPage) -> Path:
         title=f"{first} compared with {second}",
         hypothesis=hypothesis(page),
         sign=SIGN_CONVENTION.format(first=first, second=second),
-        inflated=INFLATED,
         across_maps=UNCORRECTED_ACROSS_MAPS,
         sections=tuple(_seed_section(seed) for seed in page.seeds),
     )
@@ -128,14 +127,22 @@ def _seed_section(seed: SeedResult) -> Section:
         return Section(anchor=anchor, title=seed.name, text=(fdr_sentence(seed), *seed.text))
     freedom = seed.degrees_of_freedom
     degrees = (f"t has {freedom} degrees of freedom.",) if freedom is not None else ()
-    tables = (seed.peaks,) if seed.peaks and seed.peaks.rows else ()
-    closing = (INFLATED,) if tables else ()
+    parts: tuple[Section, ...] = ()
+    if seed.peaks and seed.peaks.rows:
+        parts = (
+            Section(
+                anchor=f"{anchor}-maxima",
+                title="Local maxima",
+                text=(INFLATED,),
+                tables=(seed.peaks,),
+            ),
+        )
     return Section(
         anchor=anchor,
         title=seed.name,
-        text=(" ".join([fdr_sentence(seed), *degrees]), *seed.text, *closing),
+        text=(" ".join([fdr_sentence(seed), *degrees]), *seed.text),
         figures=(seed.figure,),
-        tables=tables,
+        parts=parts,
     )
 
 

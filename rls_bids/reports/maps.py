@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from rls_bids.dataset import naming
 from rls_bids.records import Entities, Seed
 from rls_bids.reports.pages import FigureItem, Section, Table
-from rls_bids.reports.texts import figure_item, number, run_title
+from rls_bids.reports.texts import capitalised, figure_item, number, run_title
 from rls_bids.settings import Settings
 
 NO_SEEDS_FIGURE = "no run got so far that the seeds were placed"
@@ -113,22 +113,18 @@ def _maps_of(
     """Return the maps of one session and strategy, in the order of the seeds."""
     session, strategy = where
     by_seed = {each.entities["seed"]: each for each in chosen}
-    title = f"{run_title(session, common)}, denoised with {strategy}"
+    title = capitalised(f"{run_title(session, common)}, denoised with {strategy}")
     anchor = "-".join(["maps", session or "", strategy, *(label for _, label in common)])
     if not by_seed:
         return Section(anchor=anchor, title=title, text=(NO_MAPS.format(strategy=strategy),))
     entities: dict[str, Any] = {**dict(common), "denoise": strategy}
     names = {naming.camel_label(seed.name): seed.name for seed in seeds}
     names |= {key: _name(by_seed[key]) for key in by_seed if key not in names}
-    figures = tuple(
-        _map_figure(
-            root,
-            naming.figure(label, session, "seedmap", **entities, seed=key),
-            name,
-            by_seed.get(key),
-        )
-        for key, name in names.items()
-    )
+    parts = []
+    for key, name in names.items():
+        path = naming.figure(label, session, "seedmap", **entities, seed=key)
+        figure = _map_figure(root, path, name, by_seed.get(key))
+        parts.append(Section(anchor=f"{anchor}-{key}", title=name, figures=(figure,)))
     shown = [by_seed[key] for key in names if key in by_seed]
     coverage = Section(
         anchor=f"{anchor}-coverage",
@@ -136,7 +132,7 @@ def _maps_of(
         tables=(_coverage(shown),),
         is_folded=True,
     )
-    return Section(anchor=anchor, title=title, figures=figures, parts=(coverage,))
+    return Section(anchor=anchor, title=title, parts=(coverage, *parts))
 
 
 def _name(each: SeedMap) -> str:

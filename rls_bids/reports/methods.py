@@ -24,7 +24,8 @@ from rls_bids.settings import Settings
 
 PACKAGES = ("antspyx", "nipype", "pybids", "nilearn", "nibabel", "numpy", "scipy", "numba")
 BUILT_IN_SPACE = "MNI152NLin2009cAsym"
-SEED_SOURCE = "10.1002/mrm.1910340409"
+STAGES = ("Anatomy", "BOLD", "Denoising", "Seed connectivity")
+NOT_DONE = "Asked for, but not finished here."
 
 _CITATION = re.compile(r"\[@([A-Za-z0-9_]+)\]")
 _ENTRY = re.compile(r"^@(\w+)\{(\w+),\n(.*?)^\}", re.MULTILINE | re.DOTALL)
@@ -35,7 +36,7 @@ _STRATEGIES: Mapping[str, str] = MappingProxyType(
     {
         "acompcor": (
             "acompcor: six head motion parameters with their derivatives, and five principal "
-            "components each of white matter and of cerebrospinal fluid (aCompCor [@compcor])"
+            "components each of white matter and of cerebrospinal fluid [@compcor]"
         ),
         "24P": (
             "24P: six head motion parameters, their derivatives, and the squares of both "
@@ -90,13 +91,15 @@ class Facts:
 
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
-    ``group`` are further sentences about the group level.
+    ``group`` are further sentences about the group level. ``finished`` names the stages of
+    :data:`STAGES` that were done (``None``: all that were asked for).
     """
 
     brain_extraction: str = ""
     slice_timing: bool | None = None
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
+    finished: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,11 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
             ("Denoising", _denoising(settings)),
             ("Seed connectivity", _seeds(known.seeds)),
         ]
+    done = STAGES if known.finished is None else known.finished
+    paragraphs = [
+        (title, NOT_DONE if title in STAGES and title not in done else text)
+        for title, text in paragraphs
+    ]
     if settings.analysis_level == "group":
         paragraphs.append(("Group", _group(settings, known)))
     return with_references(paragraphs)

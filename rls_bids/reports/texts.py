@@ -107,6 +107,11 @@ def run_title(session: str | None, run: Entities) -> str:
     return ", ".join(f"{name} {label}" for name, label in named)
 
 
+def capitalised(text: str) -> str:
+    """Return a text with a capital first letter and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def number(value: object, digits: int = 3) -> str:
     """Return a value for a table: three significant digits, a dash for what is missing.
 
