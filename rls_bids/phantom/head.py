@@ -202,7 +202,7 @@ def given_model(path: str, *, skull: bool) -> HeadModel:
     )
     grey, white, csf = _classify(np.minimum(values, 100.0), brain > 0.5)
     epi = np.where(mask, np.clip(1050.0 - 5.0 * values, 250.0, 1000.0), 0.0)
-    epi = np.where((values < 30.0) & (brain < 0.1), 0.0, epi)
+    epi = np.where(brain < 0.1, np.where(values < 30.0, 0.0, 0.5 * epi), epi)
     return HeadModel(
         affine=affine,
         t1w=values,

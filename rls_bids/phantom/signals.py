@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from rls_bids.phantom.space import Floats, rigid_matrix
 from rls_bids.phantom.spec import LATENT_SD, Group, Network, Plan, network_mean
@@ -19,6 +19,18 @@ LIMIT_MM, LIMIT_RAD = 2.5, 0.04
 DRIFT_SHAPES = 3
 
 
+def truncated_sd() -> float:
+    """Return the standard deviation of a standard normal cut at ± c: √(1 − 2 c φ(c) / P(|x| < c)).
+
+    Examples
+    --------
+    >>> round(truncated_sd(), 4)
+    0.8796
+    """
+    density = np.exp(-0.5 * TRUNCATION**2) / np.sqrt(2 * np.pi)
+    return float(np.sqrt(1 - 2 * TRUNCATION * density / (1 - 2 * special.ndtr(-TRUNCATION))))
+
+
 def latent_z(
     plan: Plan, group: Group, session: int, personal: np.random.Generator
 ) -> dict[str, float]:
@@ -28,8 +40,9 @@ def latent_z(
     so that the cut leaves it at 0.25). From the second session on half the planted difference is
     left and a little is added that belongs to the session.
     """
-    cut = stats.truncnorm(-TRUNCATION, TRUNCATION)
-    shares = cut.ppf(personal.uniform(size=len(plan.networks))) / cut.std()
+    tail = special.ndtr(-TRUNCATION)
+    ranks = tail + (1 - 2 * tail) * personal.uniform(size=len(plan.networks))
+    shares = special.ndtri(ranks) / truncated_sd()
     values = {}
     for network, share in zip(plan.networks, shares, strict=True):
         mean = network_mean(network, group, plan.spec.effect)

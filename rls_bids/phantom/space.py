@@ -101,13 +101,14 @@ def standard_to_person(warp: Warp, points: Floats) -> Floats:
 
     The fixed point y ← p − u(y) converges as the deformation stretches by less than 1.
     """
-    aligned: Floats = points.copy()
+    aligned = points
     for _ in range(FIXED_POINT_STEPS):
         before = aligned
-        aligned = np.asarray(points - displace(warp, before), np.float64)
+        aligned = points - displace(warp, before)
         if float(np.abs(aligned - before).max()) < FIXED_POINT_MM:
             break
-    return apply_affine(np.linalg.inv(warp.affine), aligned)
+    to_person = np.asarray(np.linalg.inv(warp.affine), np.float64)
+    return apply_affine(to_person, aligned)
 
 
 def pull_grid(

@@ -159,7 +159,7 @@ class CohortSpec:
     anat : str or None
         A T1w image that takes the place of the standard head.
     skull : bool or None
-        With skull, scalp and neck; None takes the size's default.
+        With skull, scalp and neck; None takes the size's default, and True for ``anat``.
     random_seed : int
         Participant *k* of a group depends on this and on *k* alone.
     t1w_orientation, bold_orientation : str
@@ -288,7 +288,7 @@ def plan_cohort(spec: CohortSpec) -> Plan:
     return Plan(
         spec=spec,
         size=size,
-        skull=size.skull if spec.skull is None else spec.skull,
+        skull=(size.skull or spec.anat is not None) if spec.skull is None else spec.skull,
         n_volumes=size.n_volumes if spec.n_volumes is None else spec.n_volumes,
         members=(*patients, *controls),
         regions=regions,

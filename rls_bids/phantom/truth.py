@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from rls_bids.phantom.bold import AMPLITUDE
-from rls_bids.phantom.signals import TRUNCATION, latent_frequencies
+from rls_bids.phantom.signals import TRUNCATION, latent_frequencies, truncated_sd
 from rls_bids.phantom.space import Floats
 from rls_bids.phantom.spec import LATENT_SD, Network, Plan, network_mean
 
@@ -80,9 +79,9 @@ def expected_measured_d(
     2.5
     """
     nodes, node_weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
-    cut = stats.truncnorm(-TRUNCATION, TRUNCATION)
-    density = cut.pdf(TRUNCATION * nodes) * TRUNCATION * node_weights
-    shares = TRUNCATION * nodes / cut.std()
+    density = node_weights * np.exp(-0.5 * (TRUNCATION * nodes) ** 2)
+    density /= density.sum()
+    shares = TRUNCATION * nodes / truncated_sd()
     attenuation = np.sqrt(reliabilities[0] * reliabilities[1])
     means, variances = [], []
     for mean in mean_z:
