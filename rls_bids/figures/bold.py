@@ -252,45 +252,34 @@ def plot_carpet(
         What was written.
     """
     columns, labels = _chosen_voxels(tissues)
-    before = carpet_values(_columns_of(data, columns))
+    shown = [("before denoising", carpet_values(_columns_of(data, columns)))]
+    if denoised is not None:
+        full = np.full(shown[0][1].shape, np.nan, dtype=np.float32)
+        after = carpet_values(_columns_of(denoised, columns))
+        if len(after):
+            full[timing.kept] = after
+        shown.append(("after denoising", full))
     with style.house_style():
-        figure = style.new_figure(8.0 if denoised is not None else 5.2)
+        figure = style.new_figure(2.4 + 2.8 * len(shown))
         grid = figure.add_gridspec(
-            4 if denoised is not None else 3,
-            2,
-            height_ratios=[1, 1, 4, 4] if denoised is not None else [1, 1, 4],
-            width_ratios=[1, 60],
+            2 + len(shown), 2, height_ratios=[1, 1, *[4] * len(shown)], width_ratios=[1, 60],
             left=0.1, right=0.9, top=0.91, bottom=0.065, hspace=0.14, wspace=0.015,
         )  # fmt: skip
         top = figure.add_subplot(grid[0, 1])
         _draw_fd(top, timing)
         middle = figure.add_subplot(grid[1, 1], sharex=top)
         _draw_dvars(middle, dvars, timing)
-        carpets = [
-            top,
-            middle,
-            _draw_carpet(
-                figure, (grid[2, 0], grid[2, 1]), before, labels, timing, "before denoising"
-            ),
-        ]
-        if denoised is not None:
-            after = carpet_values(_columns_of(denoised, columns))
-            full = np.full(before.shape, np.nan, dtype=np.float32)
-            if len(after):
-                full[timing.kept] = after
-            carpets.append(
-                _draw_carpet(
-                    figure, (grid[3, 0], grid[3, 1]), full, labels, timing, "after denoising"
-                )
-            )
-        for axes in carpets[:-1]:
+        panels = [top, middle]
+        for row, (name, values) in enumerate(shown, start=2):
+            places = (grid[row, 0], grid[row, 1])
+            panels.append(_draw_carpet(figure, places, values, labels, timing, name))
+        for axes in panels[:-1]:
             axes.tick_params(labelbottom=False)
-        carpets[-1].set_xlabel("time (s)")
+        panels[-1].set_xlabel("time (s)")
         _carpet_scale(figure)
         figure.align_ylabels([top, middle])
-        style.heading(
-            figure, title, _censoring_words(int(timing.kept.sum()), len(timing.kept), timing)
-        )
+        words = _censoring_words(int(timing.kept.sum()), len(timing.kept), timing)
+        style.heading(figure, title, words)
         return style.save(figure, out_file)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import atomic_write
 from rls_bids.records import Note
-from rls_bids.reports.methods import Methods, cite_html
+from rls_bids.reports.methods import Methods, cited_pieces
 from rls_bids.reports.pages import GroupPage, ParticipantPage, Section, SeedResult
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _environment(page: str) -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cite"] = cite_html
+    environment.filters["cited_pieces"] = cited_pieces
     environment.filters["note_groups"] = note_groups
     environment.filters["url"] = lambda target: relative_url(target, page)
     return environment

@@ -13,8 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
-from markupsafe import Markup, escape
-
 from rls_bids import __version__
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
@@ -315,17 +313,14 @@ def _group(settings: Settings, facts: Facts) -> str:
     )
 
 
-def cite_html(text: str) -> Markup:
-    """Return a text with its ``[@key]`` citations as links to the reference list."""
-    pieces = _CITATION.split(text)
-    result = Markup("")
-    for index, piece in enumerate(pieces):
-        if index % 2:
-            reference = bibliography()[piece]
-            result += Markup('(<a href="#ref-{}">{}</a>)').format(piece, reference.short)
-        else:
-            result += escape(piece)
-    return result
+def cited_pieces(text: str) -> tuple[tuple[str, Reference | None], ...]:
+    """Take a text apart at its citations: each piece with the reference that follows it."""
+    pieces = [*_CITATION.split(text), ""]
+    known = bibliography()
+    return tuple(
+        (words, known[key] if key else None)
+        for words, key in zip(pieces[::2], pieces[1::2], strict=True)
+    )
 
 
 def cite_plain(text: str) -> str:
