@@ -21,6 +21,7 @@ from rls_bids.figures.planes import (
     intensity_window,
     load_volume,
     plane_size,
+    sample_plane,
     slice_positions,
 )
 
@@ -35,6 +36,7 @@ _IN_PLANE = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
 _GAP = 0.04
 _HALF = 0.5
 _WINDOW_MM = 45.0
+_NEAR_MM = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +108,7 @@ def plot_seeds_on_t1w(t1w: ImageLike, seeds: Sequence[SeedMark], out_file: str |
         What was written.
     """
     head = load_volume(t1w)
-    window = intensity_window(head)
+    window = _window_around(head, [_centre_of(mark) for mark in seeds])
     head_room, strip, panel = 0.55, 0.24, (style.WIDTH_INCH - 7 * _GAP) / 6
     n_rows = max(1, -(-len(seeds) // 2))
     total = head_room + n_rows * (panel + strip)
@@ -135,10 +137,31 @@ def plot_seeds_on_t1w(t1w: ImageLike, seeds: Sequence[SeedMark], out_file: str |
         return style.save(figure, out_file, is_photo=True)
 
 
+def _window_around(head: Volume, centres: Sequence[Point]) -> tuple[float, float]:
+    """Return the (black, white) intensities of the tissue around the seeds.
+
+    Fat of the scalp is brighter than any brain and would leave the nuclei without contrast.
+    """
+    values = [
+        sample_plane(head, "axial", z, _box((x, y, z), _NEAR_MM), step_mm=2.0)[0].ravel()
+        for x, y, z in centres
+    ]
+    near = np.concatenate(values) if values else np.zeros(0)
+    if not (near > 0).any():
+        return intensity_window(head)
+    low, high = np.percentile(near[near > 0], [2, 99.5])
+    return (float(low), float(high)) if high > low else intensity_window(head)
+
+
+def _box(centre: Point, reach_mm: float) -> Floats:
+    """Return the world bounds (3, 2) of a cube around a point."""
+    bounds: Floats = np.array(centre)[:, None] + np.array([-reach_mm, reach_mm])
+    return bounds
+
+
 def _close_up(axes: "Axes", scene: Scene, mark: SeedMark, plane: str) -> None:
     centre = _centre_of(mark)
-    middle = np.array(centre)[:, None]
-    bounds = middle + np.array([-_WINDOW_MM, _WINDOW_MM])
+    bounds = _box(centre, _WINDOW_MM)
     position = centre[_THROUGH[plane]]
     draw_slice(axes, scene, plane, position, bounds)
     _draw_mark(axes, mark, plane, position)

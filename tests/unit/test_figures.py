@@ -203,6 +203,20 @@ def test_seeds_as_spheres_and_regions(head, tmp_path):
     _check(maps.plot_seeds_on_t1w(head["t1w"], [], tmp_path / "b.svg"))
 
 
+def test_bright_fat_does_not_darken_the_seeds(head, tmp_path):
+    seed = maps.SeedMark(name="a", centre_mm=CENTRE, radius_mm=4)
+    data = head["t1w"].get_fdata()
+    fat = np.where(head["mask"].get_fdata() > 0, data, 800)
+    written = [
+        maps.plot_seeds_on_t1w(_image(each), [seed], tmp_path / f"{n}.png")
+        for n, each in enumerate((data, fat))
+    ]
+    from matplotlib.image import imread
+
+    plain, fatty = (imread(path)[100:, 50:140, 0].mean() for path in written)
+    assert fatty == pytest.approx(plain, abs=0.1)
+
+
 def test_seed_map_is_the_same_bytes_twice(head, tmp_path):
     seed = maps.SeedMark(name="a", centre_mm=CENTRE, radius_mm=4)
     look = maps.MapLook(title="a", unit="Fisher z")
