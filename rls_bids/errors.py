@@ -53,7 +53,7 @@ class RunRefused(InputDataError):
 
 
 class WorkflowError(RlsBidsError):
-    """The workflow could not be built on this machine (a program or an optional part is missing)."""
+    """The workflow could not be built here: a program or an optional part is missing."""
 
     exit_status = EXIT_SOFTWARE
 

@@ -63,7 +63,7 @@ class BoldRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The runs of one task in one session of a participant, combined downstream, and the anatomy they use."""
+    """The runs of one task in one session, combined downstream, and the anatomy they use."""
 
     participant: str
     session: str | None

@@ -90,7 +90,7 @@ class ResampleSeries(SimpleInterface):
         import numpy as np
 
         from rls_bids.dataset.checks import read_bold
-        from rls_bids.interfaces.images import STANDARD_CODE, load_mask, save_map, save_volume
+        from rls_bids.interfaces.images import load_mask, save_mask, save_masked
         from rls_bids.numerics.confounds import temporal_snr
         from rls_bids.numerics.resample import resample_series
 
@@ -106,8 +106,8 @@ class ResampleSeries(SimpleInterface):
         np.save(folder / "series.npy", data)
         np.save(folder / "tsnr.npy", temporal_snr(data))
         mask_file = folder / "mask.nii.gz"
-        save_volume(mask, mask_affine, mask_file, dtype=np.uint8, code=STANDARD_CODE)
-        save_map(data.mean(axis=0), mask_file, folder / "boldref_std.nii.gz")
+        save_mask(mask, mask_affine, mask_file)
+        save_masked(data.mean(axis=0), mask, mask_affine, folder / "boldref_std.nii.gz")
         for name in ("series", "tsnr"):
             self._results[name] = str(folder / f"{name}.npy")
         for name in ("mask", "boldref_std"):

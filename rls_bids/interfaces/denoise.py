@@ -178,7 +178,7 @@ class Denoise(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
-        from rls_bids.interfaces.images import load_volume
+        from rls_bids.interfaces.images import load_mask, voxel_sizes
         from rls_bids.interfaces.tables import load_table, save_table
         from rls_bids.numerics.confounds import columns_for, fill_missing
         from rls_bids.numerics.resample import smooth_in_mask
@@ -200,9 +200,9 @@ class Denoise(SimpleInterface):
             band=band,
             order=self.inputs.filter_order,
         )
-        mask = load_volume(self.inputs.mask)
+        mask, affine = load_mask(self.inputs.mask)
         smoothed = smooth_in_mask(
-            result.data, mask.data > 0, mask.voxel_sizes_mm, self.inputs.smoothing_fwhm_mm
+            result.data, mask, voxel_sizes(affine), self.inputs.smoothing_fwhm_mm
         )
         folder = Path(runtime.cwd)
         np.save(folder / "denoised.npy", result.data)

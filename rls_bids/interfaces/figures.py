@@ -1,5 +1,6 @@
 """Figures as nodes: each calls functions of `rls_bids.figures` on the files of one stage."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,14 +276,14 @@ class PlotSeedMaps(SimpleInterface):
             entry = maps[f"{name}:fisherz"]
             if not entry["file"]:
                 continue
-            look = MapLook(title=f"Connectivity of {name}", unit="Fisher z")
-            marks = marks_of(seeds[name], seeds)
-            atomic_write(
-                Path(self.inputs.base_dir, path),
-                lambda file, entry=entry, marks=marks, look=look: plot_seed_map(
-                    entry["file"], self.inputs.template, marks, look, file
-                ),
+            draw = partial(
+                plot_seed_map,
+                entry["file"],
+                self.inputs.template,
+                marks_of(seeds[name], seeds),
+                MapLook(title=f"Connectivity of {name}", unit="Fisher z"),
             )
+            atomic_write(Path(self.inputs.base_dir, path), draw)
         return runtime
 
 

@@ -29,7 +29,7 @@ TISSUES = ("GM", "WM", "CSF")
 
 def seed_record(plain: Mapping[str, Any]) -> Seed:
     """Return the record of a seed that travelled as a dictionary of plain values."""
-    values = {
+    values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
     }
     return Seed(**values)
@@ -179,13 +179,11 @@ def _save(
     }
     entries = []
     for stat, values in (("pearsonr", result.r), ("fisherz", result.z)):
-        entry = {"key": f"{name}:{stat}", "file": "", "metadata": own}
-        if values is None:
-            entry["metadata"] = {**own, "Missing": result.missing}
-        else:
-            entry["file"] = f"{name}_{stat}.nii.gz"
+        file = "" if values is None else f"{name}_{stat}.nii.gz"
+        about = own if file else {**own, "Missing": result.missing}
+        if values is not None:
             volume = np.zeros(grid.mask.shape, dtype=np.float32)
             volume[grid.mask] = np.nan_to_num(values)  # 0 marks what has no value
-            save_volume(volume, grid.affine, folder / entry["file"], code=STANDARD_CODE)
-        entries.append(entry)
+            save_volume(volume, grid.affine, folder / file, code=STANDARD_CODE)
+        entries.append({"key": f"{name}:{stat}", "file": file, "metadata": about})
     return entries

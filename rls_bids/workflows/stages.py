@@ -8,6 +8,7 @@ with or without the work directory.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import bids_uri, fingerprint, is_finished, read_json
@@ -68,7 +69,7 @@ class Place:
     resolution: str
 
     @property
-    def std(self) -> dict[str, str]:
+    def std(self) -> dict[str, Any]:
         """Entities of an image on the standard grid."""
         return {"space": self.space, "res": self.resolution}
 
@@ -180,9 +181,9 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         versions=[COREGISTRATION_VERSION, *(kernel.VERSION for kernel in KERNELS[:4])],
     )
     owner = (run.participant, run.session)
-    entities = dict(run.entities)
+    entities: dict[str, Any] = dict(run.entities)
     sources = [run.bold, f"{place.output_dir}/{anat.product('t1w').path}"]
-    level_full = [
+    level_full: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         (
             "preproc_bold",
             "Preprocessed BOLD series on the standard grid, inside the brain.",
@@ -195,7 +196,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             place,
             stamp,
             key,
-            naming.derivative(key, *owner, **entities, **std),
+            naming.derivative(key, run.participant, run.session, **entities, **std),
             description,
             sources,
             **extra,
@@ -211,7 +212,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     return Stage(fingerprint=stamp, products=products, figures=figures)
 
 
-def _run_products(place: Place) -> Iterator[tuple[str, str, dict[str, str], dict[str, object]]]:
+def _run_products(place: Place) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield key, description, entities of the grid and more metadata of each product of a run."""
     yield (
         "boldref",
@@ -248,7 +249,7 @@ def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings)
     parameters = asdict(settings.denoise) | {"strategies": strategy}
     stamp = fingerprint(before=before.fingerprint, settings=parameters, version=signal.VERSION)
     owner = (run.participant, run.session)
-    entities = {**dict(run.entities), "denoise": naming.camel_label(strategy)}
+    entities: dict[str, Any] = {**dict(run.entities), "denoise": naming.camel_label(strategy)}
     confounds_file = f"{place.output_dir}/{before.product('confounds').path}"
     products = [
         _product(
@@ -266,7 +267,9 @@ def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings)
                 place,
                 stamp,
                 "denoised_bold",
-                naming.derivative("denoised_bold", *owner, **entities, **place.std),
+                naming.derivative(
+                    "denoised_bold", run.participant, run.session, **entities, **place.std
+                ),
                 "Residuals at the kept volumes after nuisance regression, unsmoothed.",
                 [run.bold, confounds_file],
                 SkullStripped=True,
@@ -317,8 +320,9 @@ def seed_stage(
         versions=[measure.version, correlation.VERSION, resample.VERSION],
     )
     owner = (session.participant, session.session)
+    shared: dict[str, Any] = dict(common_entities(session))
     entities = {
-        **dict(common_entities(session)),
+        **shared,
         **place.std,
         "denoise": naming.camel_label(strategy),
         "seed": naming.camel_label(seed.name),
@@ -340,7 +344,7 @@ def seed_stage(
     figure = naming.figure(
         *owner,
         "seedmap",
-        **dict(common_entities(session)),
+        **shared,
         denoise=entities["denoise"],
         seed=entities["seed"],
     )
@@ -370,9 +374,8 @@ def stages_of(
         }
         for strategy, stages in designs.items()
     }
-    seeds_figure = naming.figure(
-        session.participant, session.session, "seeds", **dict(common_entities(session))
-    )
+    shared: dict[str, Any] = dict(common_entities(session))
+    seeds_figure = naming.figure(session.participant, session.session, "seeds", **shared)
     return SessionStages(
         anat=anat, runs=runs, designs=designs, seeds=maps, seeds_figure=seeds_figure
     )
