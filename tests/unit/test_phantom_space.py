@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rls_bids.phantom.render import average_box, box_shift, gather, kernel_table
+from rls_bids.phantom.render import average_box, box_shift, gather, kernel_table, read_trilinear
 from rls_bids.phantom.space import (
     apply_affine,
     displace,
@@ -90,3 +90,18 @@ def test_box_average_is_that_of_the_voxel(factor):
     first = int(box_shift(factor))
     found = average_box(fine, factor)[first::factor, first::factor, first::factor]
     np.testing.assert_allclose(found, parts.mean(axis=(1, 3, 5)), rtol=1e-5)
+
+
+def test_trilinear_reading_agrees_with_scipy():
+    rng = np.random.default_rng(0)
+    volume = rng.random((9, 8, 7)).astype(np.float32)
+    points = tuple(rng.uniform(-2, 20, (4, 50)).astype(np.float32) for _ in range(3))
+    matrix = np.diag([0.5, 0.5, 0.5, 1.0])
+    found = read_trilinear(volume, points, matrix)
+    index = 0.5 * np.stack(points)
+    expected = ndimage.map_coordinates(volume, index, order=1, mode="constant", cval=0)
+    last = np.array(volume.shape)[:, None, None] - 1
+    inside = ((index >= 0) & (index < last)).all(axis=0)
+    assert 20 < inside.sum() < inside.size
+    np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-4)
+    np.testing.assert_array_equal(found[((index < 0) | (index > last)).any(axis=0)], 0)

@@ -39,7 +39,7 @@ def measured_z(plan, group, noise, index):
 @pytest.mark.parametrize("noise", [(0.002, 0.002), (0.01, 0.02)])
 def test_expected_d_is_what_a_simulation_measures(noise):
     plan = plan_cohort(CohortSpec(size="tiny"))
-    count = 1200
+    count = 800
     patients, controls = (
         np.array([measured_z(plan, group, np.array(noise), i) for i in range(count)])
         for group in ("RLS", "HC")
