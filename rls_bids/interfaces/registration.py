@@ -5,6 +5,7 @@ displacement field, :func:`~rls_bids.interfaces.images.save_itk_transforms` writ
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TISSUES = ("GM", "WM", "CSF")
-FIXED_SIZE_MM = 2.0
 MARGIN_MM = 6.0
+FINE_HEAD_MM = 1.75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """How a head is deformed: grid of the standard brain (mm), ANTs metric, rounds by level."""
+
+    size_mm: float
+    metric: str
+    radius_or_bins: int
+    rounds: str
+    shrink: str
+
+
+SCHEMES = {
+    "fine": Scheme(size_mm=2.0, metric="CC", radius_or_bins=2, rounds="40x20x5", shrink="4x2x1"),
+    "coarse": Scheme(size_mm=3.0, metric="CC", radius_or_bins=2, rounds="30x15x4", shrink="3x2x1"),
+    "sloppy": Scheme(
+        size_mm=3.0, metric="MI", radius_or_bins=32, rounds="20x10x0", shrink="3x2x1"
+    ),
+}
+BIAS_SIZE_MM = 8.0
 
 
 class NormalizeToTemplateInputSpec(BaseInterfaceInputSpec):
@@ -49,32 +71,34 @@ class NormalizeToTemplateOutputSpec(TraitedSpec):
 class NormalizeToTemplate(SimpleInterface):
     """Symmetric diffeomorphic registration of the brain to the standard brain.
 
-    Rigid and affine steps by mutual information, then SyN by local cross-correlation on a 2 mm
-    grid (Avants 2008, 10.1016/j.media.2007.06.004).
+    Rigid and affine steps by mutual information, then SyN by local cross-correlation (Avants 2008,
+    10.1016/j.media.2007.06.004) on a 2 mm grid, or 3 mm when the head is coarser than 1.75 mm.
     """
 
     input_spec = NormalizeToTemplateInputSpec
     output_spec = NormalizeToTemplateOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from rls_bids.interfaces.images import Volume, load_mask, load_volume, stage_for_itk
+        from rls_bids.interfaces.images import (
+            Volume,
+            load_mask,
+            load_volume,
+            stage_for_itk,
+            voxel_sizes,
+        )
 
         folder = Path(runtime.cwd)
         head = load_volume(self.inputs.in_file)
         mask, _ = load_mask(self.inputs.mask)
         moving = stage_for_itk(Volume(head.data * mask, head.affine), folder / "moving.nii.gz")
-        template = _coarse(load_volume(self.inputs.template))
+        is_fine = max(voxel_sizes(head.affine)) < FINE_HEAD_MM
+        scheme = SCHEMES["sloppy" if self.inputs.sloppy else "fine" if is_fine else "coarse"]
+        template = _coarse(load_volume(self.inputs.template), scheme.size_mm)
         fixed = stage_for_itk(template, folder / "fixed.nii.gz")
         prefix = folder / "t1w_to_std"
         run_ants(
             "antsRegistration",
-            normalization_arguments(
-                fixed,
-                moving,
-                str(prefix),
-                sloppy=self.inputs.sloppy,
-                random_seed=self.inputs.random_seed,
-            ),
+            normalization_arguments(fixed, moving, str(prefix), scheme, self.inputs.random_seed),
             n_threads=self.inputs.n_threads,
             path=self.inputs.in_file,
         )
@@ -87,42 +111,39 @@ def normalization_arguments(
     fixed: str,
     moving: str,
     prefix: str,
-    *,
-    sloppy: bool = False,
+    scheme: Scheme,
     random_seed: int = 0,
-    deformable: bool = True,
+    *,
+    is_deformable: bool = True,
 ) -> list[str]:
     """Return the options of antsRegistration for a head and a template.
 
     Parameters
     ----------
     fixed, moving : str
-        Brains: the standard one at 2 mm, the participant's at any resolution.
+        Brains: the standard one at ``scheme.size_mm``, the participant's at any resolution.
     prefix : str
         How the names of the two composite transforms start.
-    sloppy : bool
-        Coarse levels only.
+    scheme : Scheme
+        Metric and iterations.
     random_seed : int
         Taken plus one, since ITK takes zero for the time of day.
-    deformable : bool
+    is_deformable : bool
         False ends after the affine step, to compare with.
     """
-    linear = f"MI[{fixed},{moving},1,32,Regular,0.25]"
-    rounds = "200x100x0" if sloppy else "500x250x100"
-    arguments = f"-d 3 --float 1 -u 1 -z 1 --random-seed {random_seed + 1} -v 0".split()
-    arguments += ["-w", "[0.005,0.995]", "-r", f"[{fixed},{moving},1]"]
+    arguments = ["-d", "3", "--float", "1", "-u", "1", "-w", "[0.005,0.995]"]
+    arguments += ["--random-seed", str(random_seed + 1), "-r", f"[{fixed},{moving},1]"]
     for transform in ("Rigid[0.1]", "Affine[0.1]"):
-        arguments += ["-t", transform, "-m", linear, "-c", f"[{rounds},1e-6,10]"]
-        arguments += ["-f", "4x3x2", "-s", "2x1x1vox"]
-    if deformable:
-        metric = f"MI[{fixed},{moving},1,32]" if sloppy else f"CC[{fixed},{moving},1,3]"
-        rounds = "30x10x0" if sloppy else "60x40x15"
-        arguments += ["-t", "SyN[0.2,3,0]", "-m", metric, "-c", f"[{rounds},1e-6,10]"]
-        arguments += ["-f", "4x2x1", "-s", "2x1x0vox"]
+        arguments += ["-t", transform, "-m", f"MI[{fixed},{moving},1,32,Regular,0.25]"]
+        arguments += ["-c", "[100x50,1e-6,10]", "-f", "4x3", "-s", "2x1vox"]
+    if is_deformable:
+        metric = f"{scheme.metric}[{fixed},{moving},1,{scheme.radius_or_bins}]"
+        arguments += ["-t", "SyN[0.4,3,0]", "-m", metric, "-c", f"[{scheme.rounds},1e-6,10]"]
+        arguments += ["-f", scheme.shrink, "-s", "2x1x0vox"]
     return [*arguments, "--write-composite-transform", "1", "-o", prefix]
 
 
-def _coarse(head: Any) -> Any:
+def _coarse(head: Any, size_mm: float) -> Any:
     """Return a template's brain, cropped, at the grid size of the registration.
 
     What lies further than a few millimetres from the brain costs time and holds nothing.
@@ -140,12 +161,12 @@ def _coarse(head: Any) -> Any:
     data = head.data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
     affine = head.affine.copy()
     affine[:3, 3] += head.affine[:3, :3] @ low
-    if (sizes > FIXED_SIZE_MM / 2).any():
+    if (sizes > size_mm / 2 + 0.25).any():
         return Volume(data, affine)
     coarse = affine.copy()
-    coarse[:3, :3] *= FIXED_SIZE_MM / sizes
-    coarse[:3, 3] += affine[:3, :3] @ (FIXED_SIZE_MM / sizes - 1) / 2
-    x, y, z = np.ceil(np.array(data.shape) * sizes / FIXED_SIZE_MM).astype(int)
+    coarse[:3, :3] *= size_mm / sizes
+    coarse[:3, 3] += affine[:3, :3] @ (size_mm / sizes - 1) / 2
+    x, y, z = np.ceil(np.array(data.shape) * sizes / size_mm).astype(int)
     return Volume(box_average(data, affine, (x, y, z), coarse), coarse)
 
 
@@ -370,7 +391,7 @@ def _bold_brain(inputs: Any, folder: Path) -> "tuple[Any, NDArray[np.bool_]]":
     raw = stage_for_itk(boldref, folder / "boldref.nii.gz")
     mask = compute_epi_mask(nib.Nifti1Image(boldref.data, boldref.affine), opening=1)
     nib.save(mask, folder / "boldref_brain.nii.gz")
-    shrink = max(1, round(6.0 / max(voxel_sizes(boldref.affine))))
+    shrink = max(2, round(BIAS_SIZE_MM / max(voxel_sizes(boldref.affine))))
     out = folder / "boldref_n4.nii.gz"
     options = f"-d 3 -s {shrink} -b [200] -c [30x30x30,1e-5] -v 0".split()
     run_ants(

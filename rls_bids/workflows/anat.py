@@ -151,7 +151,7 @@ def _add_outputs(workflow: pe.Workflow, stage: Stage, place: Place, template: Te
             (node["bias_correction"], figures, [("out_file", "t1w")]),
             (node["brain_extraction"], figures, [("out_mask", "mask")]),
             (node["tissue_segmentation"], figures, [("dseg", "dseg")]),
-            (node["standard_space"], figures, [("t1w_std", "t1w_std"), ("mask_std", "mask_std")]),
+            (node["standard_space"], figures, [("t1w_std", "t1w_std")]),
         ]
     )
     for path, field in zip(stage.figures, ("brain_mask", "tissue", "normalization"), strict=True):
