@@ -216,12 +216,13 @@ def choose_extractor() -> str:
 
 def _deepbet_mask(inputs: Any, folder: Path) -> "NDArray[np.bool_]":
     """Run deepbet (Fisch 2024, 10.1016/j.compbiomed.2024.108845) on the processor."""
-    import torch
+    from importlib import import_module
+
     from deepbet import run_bet
 
     from rls_bids.interfaces.images import load_mask, stage_for_itk
 
-    torch.set_num_threads(inputs.n_threads)
+    import_module("torch").set_num_threads(inputs.n_threads)
     staged = stage_for_itk(inputs.in_file, folder / "deepbet_in.nii.gz")
     out = folder / "deepbet_mask.nii.gz"
     run_bet([staged], mask_paths=[str(out)], no_gpu=True, skip_broken=False)

