@@ -14,6 +14,8 @@ from rls_bids.dataset.description import (
     write_dataset_description,
     write_descriptions,
 )
+from rls_bids.dataset.group import GroupPlan, plan_group, write_design_tables
+from rls_bids.dataset.group import plan_text as group_plan_text
 from rls_bids.dataset.query import index_participants, plan_text
 from rls_bids.engine.config import configure_nipype
 from rls_bids.engine.crashes import Failure
@@ -21,12 +23,15 @@ from rls_bids.engine.pool import run_workflow
 from rls_bids.errors import EXIT_DATA, EXIT_FAILED, EXIT_OK
 from rls_bids.records import Note, Participant, Seed
 from rls_bids.reports.collect import collect_participant
-from rls_bids.reports.html import write_participant_page
+from rls_bids.reports.group import collect_group, group_facts
+from rls_bids.reports.html import write_group_page, write_participant_page
 from rls_bids.reports.methods import write_citation
 from rls_bids.resources import default_seeds
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import Settings, to_toml
+from rls_bids.workflows.group import group_stages, init_group_wf
 from rls_bids.workflows.participant import init_participants_wf
+from rls_bids.workflows.stages import Stage, place_of
 
 LOGGER = logging.getLogger("rls_bids")
 REFUSED = "RunRefused"
@@ -152,3 +157,48 @@ def exit_status(
     if only_data and (not failed or len(unusable) == len(participants)):
         return EXIT_DATA
     return EXIT_FAILED
+
+
+def run_group(settings: Settings) -> int:
+    """Compare two groups for every seed that has maps, and write the model's page.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 when a comparison could not be made or failed.
+    """
+    plan = plan_group(settings)
+    if settings.run.dry_run:
+        sys.stdout.write(group_plan_text(plan, settings) + "\n")
+        return EXIT_OK
+    run_id = new_run_id()
+    root = Path(settings.input.output_dir)
+    write_dataset_description(root, settings.input.bids_dir, __version__)
+    write_citation(*group_facts(plan, settings))
+    _save_settings(settings, naming.log_dir(None, run_id))
+    stages = group_stages(plan, place_of(settings))
+    notes = [each.note for each in plan.unfit]
+    if not (settings.run.reports_only or settings.run.boilerplate_only):
+        notes += _compare(plan, stages, settings, run_id)
+    page = collect_group(plan, stages, notes, settings)
+    LOGGER.info("Report of the group: %s", write_group_page(root, page))
+    write_descriptions(root)
+    for note in notes:
+        _tell(note)
+    return EXIT_FAILED if any(note.level == "failed" for note in notes) else EXIT_OK
+
+
+def _compare(
+    plan: GroupPlan, stages: Mapping[tuple[str, str], Stage], settings: Settings, run_id: str
+) -> list[Note]:
+    """Write the designs, fit the models that are not finished, and return what failed."""
+    log_dir = str(Path(settings.input.output_dir, naming.log_dir(None, run_id)))
+    configure_nipype(settings.run, settings.run.work_dir, log_dir)
+    template = locate_template(settings.anat.space, settings.anat.resolution)
+    write_design_tables(plan, settings)
+    workflow = init_group_wf(plan, stages, template, place_of(settings), settings.run, log_dir)
+    if not workflow.list_node_names():
+        LOGGER.info("Every output is finished already; nothing is computed.")
+        return []
+    LOGGER.info("%d comparisons are planned.", len(plan.designs))
+    return [note_of(failure) for failure in run_workflow(workflow, settings.run)]

@@ -138,7 +138,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupInput:
-    """One participant's map with the covariates that its sidecar reports."""
+    """One participant's map with the covariates that its sidecar reports, and its fingerprint."""
 
     participant: str
     session: str | None
@@ -147,6 +147,7 @@ class GroupInput:
     minutes_kept: float
     degrees_of_freedom: int
     processing: str
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

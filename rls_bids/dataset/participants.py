@@ -169,7 +169,8 @@ def build_design(
     both = sorted(set(by_label) & set(table.index), key=natural_key)
     dropped += [(label, NOT_IN_TABLE) for label in by_label if label not in both]
     rows = table.loc[both]
-    first, second, remark = choose_contrast(rows[group.group_column].dropna(), group)
+    known = table if group.contrast else rows
+    first, second, remark = choose_contrast(known[group.group_column].dropna(), group)
     kept = []
     for label in both:
         reason = _reason_to_drop(label, rows, by_label[label], group, (first, second))
@@ -177,7 +178,6 @@ def build_design(
             kept.append(label)
         else:
             dropped.append((label, reason))
-    dropped = sorted(dropped, key=lambda one: natural_key(one[0]))
     chosen = tuple(by_label[label] for label in kept)
     members = rows.loc[kept, group.group_column]
     counts = {name: int((members == name).sum()) for name in (first, second)}
@@ -191,7 +191,7 @@ def build_design(
         groups=(first, second),
         n_first=counts[first],
         n_second=counts[second],
-        dropped=tuple(dropped),
+        dropped=tuple(sorted(dropped, key=lambda one: natural_key(one[0]))),
         remarks=(remark,) if remark else (),
     )
 
@@ -299,7 +299,7 @@ def _reason_to_drop(
 def _check_counts(counts: Mapping[str, int], dropped: Sequence[tuple[str, str]]) -> None:
     for name, n in counts.items():
         if n < MIN_PER_GROUP:
-            out = "; ".join(f"sub-{label}: {reason}" for label, reason in dropped) or "nobody"
+            out = "; ".join(f"sub-{who}: {why}" for who, why in sorted(dropped)) or "nobody"
             raise InputDataError(TOO_FEW.format(group=name, n=n, least=MIN_PER_GROUP, out=out))
 
 

@@ -5,29 +5,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rls_bids.dataset.description import canonical_json, read_json
+from rls_bids.dataset.description import canonical_json, content_hash, read_json
 from rls_bids.dataset.filters import BidsFile, Query, read_filters, select
 from rls_bids.dataset.naming import Parsed, camel_label, derivative, sidecar
 from rls_bids.errors import InputDataError, UsageError
-from rls_bids.records import GroupInput
+from rls_bids.records import GroupInput, Seed
 from rls_bids.settings import InputSettings
 
 NO_MAP_FITS = "No seed map fits {wanted}."
 NO_MAP_FITS_HINT = "There are: {found}."
 TWO_MAPS = "{one} and {other} are of the same session; a group model takes one."
 TWO_MAPS_HINT = "Choose acq, ce or rec in the query bold of a --bids-filter-file."
+MANY_TASKS = "The maps are of the tasks {tasks}; a group model takes one."
+MANY_TASKS_HINT = "Choose with --task-id."
 BAD_SIDECAR = "{path} lacks what a group model needs, or it is no number ({reason})."
 
 
 _GROUP_NAMES = ("task", "space", "res", "denoise")
+_PLACE = ("Kind", "CentreMm", "RadiusMm", "Mask", "Members", "Space")
+"""What makes a seed the same seed, among what its maps' sidecars say of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMaps:
-    """Our own maps by seed label, and (by seed and participant) why a map is missing."""
+    """Our own maps by seed label, and (by seed and participant) why a map is missing.
+
+    ``seeds`` are the records that the sidecars tell; ``task`` is that of all maps.
+    """
 
     inputs: dict[str, tuple[GroupInput, ...]]
     missing: dict[str, dict[str, str]]
+    seeds: dict[str, Seed]
+    task: str
 
 
 def select_maps(
@@ -89,6 +98,7 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
     """Read the sidecars; one map a participant, session and seed."""
     inputs: dict[str, list[GroupInput]] = {}
     missing: dict[str, dict[str, str]] = {}
+    seeds: dict[str, Seed] = {}
     seen: dict[tuple[str, str | None, str], str] = {}
     for one in found:
         entities = dict(one.entities)
@@ -98,15 +108,44 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
         if other != path:
             raise UsageError(TWO_MAPS.format(one=other, other=path), TWO_MAPS_HINT)
         metadata = read_json(Path(root) / sidecar(path))
+        seeds.setdefault(seed, _seed(seed, metadata.get("Seed", {})))
         if (Path(root) / path).is_file():
             inputs.setdefault(seed, []).append(_group_input(root, path, one, metadata))
         else:
             reason = str(metadata.get("Missing", "the file is not there"))
             missing.setdefault(seed, {})[participant] = reason
-    return GroupMaps(inputs={seed: tuple(maps) for seed, maps in inputs.items()}, missing=missing)
+    tasks = sorted({dict(one.entities)["task"] for one in found})
+    if len(tasks) > 1:
+        raise UsageError(MANY_TASKS.format(tasks=", ".join(tasks)), MANY_TASKS_HINT)
+    return GroupMaps(
+        inputs={seed: tuple(maps) for seed, maps in inputs.items()},
+        missing=missing,
+        seeds=seeds,
+        task=tasks[0],
+    )
+
+
+def _seed(label: str, told: dict[str, Any]) -> Seed:
+    """Return the record of a seed as the sidecar of one of its maps tells it."""
+    centre = told.get("CentreMm")
+    return Seed(
+        name=told.get("Name", label),
+        network=told.get("Network", ""),
+        kind=told.get("Kind", "mask"),
+        centre_mm=(centre[0], centre[1], centre[2]) if centre else None,
+        radius_mm=told.get("RadiusMm"),
+        mask=told.get("Mask"),
+        members=tuple(told.get("Members", ())),
+        space=told.get("Space", "unknown"),
+        evidence=told.get("SpaceEvidence", ""),
+        source=told.get("Source", ""),
+        doi=told.get("DOI", ""),
+    )
 
 
 def _group_input(root: str, path: str, one: Parsed, metadata: dict[str, Any]) -> GroupInput:
+    told = metadata.get("Seed", {})
+    place = {f"Seed{key}": told[key] for key in _PLACE if key in told}
     try:
         return GroupInput(
             participant=one.participant or "",
@@ -115,8 +154,9 @@ def _group_input(root: str, path: str, one: Parsed, metadata: dict[str, Any]) ->
             mean_fd_mm=float(metadata["MeanFramewiseDisplacement"]),
             minutes_kept=float(metadata["MinutesKept"]),
             degrees_of_freedom=int(metadata["DegreesOfFreedom"]),
-            processing=canonical_json(metadata["Processing"]),
+            processing=canonical_json({**metadata["Processing"], **place}),
+            fingerprint=metadata.get("Fingerprint") or content_hash(Path(root) / path),
         )
     except (KeyError, TypeError, ValueError) as error:
-        place = Path(root) / sidecar(path)
-        raise InputDataError(BAD_SIDECAR.format(path=place, reason=error)) from error
+        file = Path(root) / sidecar(path)
+        raise InputDataError(BAD_SIDECAR.format(path=file, reason=error)) from error

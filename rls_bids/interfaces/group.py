@@ -1,5 +1,6 @@
 """The general linear model over participants' maps."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,33 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from rls_bids.errors import InputDataError
 from rls_bids.interfaces.manifest import save_manifest
 
 FDR_LEVEL = 0.05
 Z_FORMING = 3.2905  # two-sided p = .001
+MIN_DF_OF_G = 2
+
+OTHER_GRID = "{path} is not on the grid of {first}."
+OTHER_GRID_HINT = "Run the participant level again with the same --output-spaces."
+NOTHING_SHARED = "No voxel has a value in all {n} maps, {first} among them."
+NO_G = "Hedges g is defined from 2 residual degrees of freedom on; the model has {df}."
+
+_LIMIT = "confidence limit (95 %) of Hedges g at the maximum."
+CLUSTER_COLUMNS = {
+    "cluster": {"Description": "Number of the cluster; letters for further maxima in it."},
+    "x_mm": {"Description": "Right is positive.", "Units": "mm"},
+    "y_mm": {"Description": "Front is positive.", "Units": "mm"},
+    "z_mm": {"Description": "Up is positive.", "Units": "mm"},
+    "z": {"Description": "z value at the maximum; its sign is that of the contrast."},
+    "size_mm3": {"Description": "Volume of the cluster, at its first maximum.", "Units": "mm^3"},
+    "t": {"Description": "t at the maximum."},
+    "p_uncorrected": {"Description": "Two-sided p at the maximum, not corrected."},
+    "p_fdr": {"Description": "p at the maximum, adjusted for the false discovery rate."},
+    "hedgesg": {"Description": "Hedges g at the maximum; selected, therefore inflated."},
+    "hedgesg_ciLower": {"Description": f"Lower {_LIMIT}"},
+    "hedgesg_ciUpper": {"Description": f"Upper {_LIMIT}"},
+}
 
 
 class FitGroupMapsInputSpec(BaseInterfaceInputSpec):
@@ -45,17 +69,18 @@ class FitGroupMaps(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
-        from rls_bids.interfaces.images import STANDARD_CODE, load_volume, save_volume
+        from rls_bids.interfaces.images import STANDARD_CODE, save_volume
         from rls_bids.interfaces.tables import load_table
         from rls_bids.numerics.effects import hedges_g
         from rls_bids.numerics.glm import fdr, fit
 
-        first = load_volume(self.inputs.in_files[0])
-        maps = np.stack([load_volume(path).data for path in self.inputs.in_files])
+        maps, affine = _load_maps(self.inputs.in_files)
         mask = (maps != 0).all(axis=0)  # participants' maps are 0 outside their field of view
+        if not mask.any():
+            message = NOTHING_SHARED.format(n=len(maps), first=self.inputs.in_files[0])
+            raise InputDataError(message)
         design = np.column_stack(list(load_table(self.inputs.design_file).values()))
         result = fit(maps[:, mask], design, np.array(self.inputs.contrast))
-        g, lower, upper = hedges_g(result.t, result.df, self.inputs.n_first, self.inputs.n_second)
         values = {
             "effect": result.effect,
             "variance": result.variance,
@@ -63,45 +88,78 @@ class FitGroupMaps(SimpleInterface):
             "z": result.z,
             "p_uncorrected": result.p,
             "p_fdr": fdr(result.p),
-            "hedgesg": g,
-            "hedgesg_ciLower": lower,
-            "hedgesg_ciUpper": upper,
         }
+        sizes = ("hedgesg", "hedgesg_ciLower", "hedgesg_ciUpper")
+        if result.df >= MIN_DF_OF_G:
+            g = hedges_g(result.t, result.df, self.inputs.n_first, self.inputs.n_second)
+            values |= dict(zip(sizes, g, strict=True))
+        # Where the residuals vanish nothing was tested.
+        tested = np.isfinite(result.t)
+        mask[mask] = tested
+        values = {key: vector[tested] for key, vector in values.items()}
         folder = Path(runtime.cwd)
-        n_found = int((values["p_fdr"] < FDR_LEVEL).sum())
         metadata = {
             "DegreesOfFreedom": int(result.df),
             "NumberOfVoxels": int(mask.sum()),
-            "NumberOfVoxelsFdr05": n_found,
+            "NumberOfVoxelsFdr05": int((values["p_fdr"] < FDR_LEVEL).sum()),
         }
-        entries = []
+        entries: list[dict[str, Any]] = []
         for key, vector in values.items():
             # p images are 1 where nothing was tested, so that a threshold never selects it
             volume = np.full(mask.shape, 1.0 if key.startswith("p_") else 0.0, dtype=np.float32)
             volume[mask] = vector
-            save_volume(volume, first.affine, folder / f"{key}.nii.gz", code=STANDARD_CODE)
+            save_volume(volume, affine, folder / f"{key}.nii.gz", code=STANDARD_CODE)
             entries.append({"key": key, "file": f"{key}.nii.gz", "metadata": metadata})
+        missing = {**metadata, "Missing": NO_G.format(df=result.df)}
+        absent = [key for key in sizes if key not in values]
+        entries += [{"key": key, "file": "", "metadata": missing} for key in absent]
         self._results["manifest"] = save_manifest(entries, folder)
-        self._results["clusters"] = _maxima(values, mask, first, folder)
+        self._results["clusters"] = _maxima(values, mask, affine, folder)
         return runtime
 
 
-def _maxima(values: dict[str, Any], mask: Any, grid: Any, folder: Path) -> str:
+def _load_maps(paths: list[str]) -> tuple[Any, Any]:
+    """Return the maps, participants first, and their common affine."""
+    import numpy as np
+
+    from rls_bids.interfaces.images import load_volume
+
+    volumes = [load_volume(path) for path in paths]
+    first = volumes[0]
+    for path, volume in zip(paths, volumes, strict=True):
+        is_same = volume.data.shape == first.data.shape
+        if not is_same or not np.allclose(volume.affine, first.affine, atol=1e-3):
+            message = OTHER_GRID.format(path=path, first=paths[0])
+            raise InputDataError(message, OTHER_GRID_HINT)
+    return np.stack([volume.data for volume in volumes]), first.affine
+
+
+def _maxima(values: dict[str, Any], mask: Any, affine: Any, folder: Path) -> str:
     """Write the local maxima of both signs, with what the maps hold there."""
     import nibabel as nib
     import numpy as np
     from nilearn.reporting import get_clusters_table
 
-    def image(key: str) -> nib.Nifti1Image:
-        volume = np.zeros(mask.shape)
-        volume[mask] = values[key]
-        return nib.Nifti1Image(volume, grid.affine)
-
-    table = get_clusters_table(image("z"), Z_FORMING, two_sided=True)
-    points = table[["X", "Y", "Z"]].to_numpy(dtype=float).reshape(-1, 3)
-    voxels = nib.affines.apply_affine(np.linalg.inv(grid.affine), points).round().astype(int)
-    for key in ("t", "p_uncorrected", "p_fdr", "hedgesg", "hedgesg_ciLower", "hedgesg_ciUpper"):
-        table[key] = image(key).get_fdata()[tuple(voxels.T)]
+    names = list(CLUSTER_COLUMNS)
     path = folder / "clusters.tsv"
+    if not (np.abs(values["z"]) > Z_FORMING).any():
+        path.write_text("\t".join(names) + "\n", encoding="utf-8")
+        return str(path)
+
+    def volume_of(key: str) -> Any:
+        volume = np.full(mask.shape, np.nan)
+        volume[mask] = values.get(key, np.nan)
+        return volume
+
+    image = nib.Nifti1Image(np.nan_to_num(volume_of("z")), affine)
+    with warnings.catch_warnings():
+        # One sign without a cluster is a result, not a fault.
+        warnings.filterwarnings("ignore", "No clusters found")
+        table = get_clusters_table(image, Z_FORMING, two_sided=True)
+    table.columns = names[: table.shape[1]]
+    points = table[["x_mm", "y_mm", "z_mm"]].to_numpy(dtype=float)
+    voxels = nib.affines.apply_affine(np.linalg.inv(affine), points).round().astype(int)
+    for key in names[table.shape[1] :]:
+        table[key] = volume_of(key)[tuple(voxels.T)]
     table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     return str(path)

@@ -97,7 +97,7 @@ def collect_participant(
         notes=(*notes, *unreadable),
         sections=tuple(sections),
         methods=methods_text(settings, _facts(results, seeds)),
-        crashes=tuple(_crashes(root, label, notes, settings)),
+        crashes=tuple(read_crashes(root, f"sub-{naming.camel_label(label)}", notes, settings)),
     )
 
 
@@ -322,12 +322,17 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
     )
 
 
-def _crashes(root: Path, label: str, notes: Iterable[Note], settings: Settings) -> Iterator[Crash]:
-    """Yield the crash texts of this call; when only pages are written, those of the last one."""
+def read_crashes(
+    root: Path, owner: str, notes: Iterable[Note], settings: Settings
+) -> Iterator[Crash]:
+    """Yield the crash texts of this call; when only pages are written, those of the last one.
+
+    ``owner`` is the folder of the participant, or ``group``.
+    """
     titles = {note.where: note.message for note in notes if note.where and note.level == "failed"}
     paths = [Path(where) for where in titles]
     if settings.run.reports_only:
-        paths += [path for path in _last_crashes(root, label) if str(path) not in titles]
+        paths += [path for path in _last_crashes(root / owner) if str(path) not in titles]
     for path in paths:
         if not path.is_file():
             continue
@@ -338,10 +343,9 @@ def _crashes(root: Path, label: str, notes: Iterable[Note], settings: Settings) 
         yield Crash(title=titles.get(str(path)) or path.stem, text=text, path=place)
 
 
-def _last_crashes(root: Path, label: str) -> list[Path]:
+def _last_crashes(owner: Path) -> list[Path]:
     """Return the crash files of the last call that computed something."""
-    logs = root / f"sub-{naming.camel_label(label)}" / "log"
-    for folder in sorted(logs.glob("*"), reverse=True):
+    for folder in sorted((owner / "log").glob("*"), reverse=True):
         try:
             saved = tomllib.loads((folder / "settings.toml").read_text(encoding="utf-8"))
         except (OSError, ValueError):

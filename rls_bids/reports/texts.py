@@ -67,6 +67,22 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             alt="Connectivity map in three planes through the seed, with axial slices below",
             caption="",
         ),
+        "tmap": Words(
+            title="t map",
+            alt="Map of t in three planes through the seed, with axial slices below",
+            caption="Colours fade out below |t| = 2. Yellow: the seed. Black: what survives the "
+            "false discovery rate.",
+        ),
+        "design": Words(
+            title="Design matrix",
+            alt="The design matrix in grey levels, a row for each participant",
+            caption="An indicator column for each group, then covariates centred over the rows.",
+        ),
+        "covariates": Words(
+            title="Covariates by group",
+            alt="Every participant's covariates as dots, by group",
+            caption="Of who is in at least one model.",
+        ),
     }
 )
 

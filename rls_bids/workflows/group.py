@@ -1,19 +1,26 @@
-"""The group graph: one general linear model a seed."""
+"""The group graph: one general linear model a seed, without what is finished already."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import bids_uri
+from rls_bids.dataset.description import bids_uri, fingerprint
+from rls_bids.dataset.group import GroupPlan, SeedDesign, design_path
+from rls_bids.engine.crashes import set_crash_dir
 from rls_bids.interfaces.figures import PlotGroupMap
-from rls_bids.interfaces.group import FitGroupMaps
-from rls_bids.interfaces.sink import WriteDerivative, WriteManifest
-from rls_bids.numerics import glm
-from rls_bids.records import GroupInput, Seed
-from rls_bids.workflows.sinks import node_name
+from rls_bids.interfaces.group import CLUSTER_COLUMNS, FitGroupMaps
+from rls_bids.interfaces.sink import WriteManifest
+from rls_bids.numerics import effects, glm
+from rls_bids.records import Template
+from rls_bids.settings import RunSettings
+from rls_bids.workflows.sinks import add_figure_sink, add_sink, node_name
+from rls_bids.workflows.stages import Place, Product, Stage
 
+VERSION = f"{glm.VERSION}.{effects.VERSION}"
+CLUSTERS = "Local maxima of |z| among voxels with an uncorrected two-sided p below .001."
 MAPS = (
     ("effect", None, "First minus second group: difference of mean Fisher z, adjusted."),
     ("variance", None, "Squared standard error of the effect."),
@@ -27,35 +34,6 @@ MAPS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedModel:
-    """One seed's model: its inputs in the order of the rows of `design_file`.
-
-    `seed` is the label in file names; `seeds` the records of its members and, last, itself.
-    """
-
-    seed: str
-    seeds: tuple[Seed, ...]
-    inputs: tuple[GroupInput, ...]
-    design_file: str
-    contrast: tuple[float, ...]
-    n_first: int
-    n_second: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupNames:
-    """What the names of all results of one call share, and where they go."""
-
-    output_dir: str
-    work_dir: str
-    template: str
-    model: str
-    contrast: str
-    title: str
-    entities: dict[str, str]
-
-
 def map_key(stat: str, desc: str | None) -> str:
     """Return how a map is called in the manifest.
 
@@ -67,90 +45,105 @@ def map_key(stat: str, desc: str | None) -> str:
     return f"{stat}_{desc}" if desc else stat
 
 
-def init_group_wf(models: Sequence[SeedModel], names: GroupNames) -> pe.Workflow:
-    """Build one model, sink and figure a seed; seeds do not wait for each other."""
-    workflow = pe.Workflow(name=node_name("group", names.model), base_dir=names.work_dir)
-    for model in models:
-        _add_seed(workflow, model, names)
+def group_stages(plan: GroupPlan, place: Place) -> dict[tuple[str, str], Stage]:
+    """Return what each comparison writes, by strategy and seed."""
+    return {design.key: _stage(design, plan.model, place) for design in plan.designs}
+
+
+def _stage(design: SeedDesign, model: str, place: Place) -> Stage:
+    result = design.result
+    first, second = result.groups
+    stamp = fingerprint(data=design.fingerprint, version=VERSION)
+    files = [one.path for one in result.inputs]
+    files.append(str(Path(place.output_dir, design_path(design, model))))
+    about: dict[str, object] = {
+        "Contrast": f"{first} > {second}",
+        "NumberOfParticipants": {first: result.n_first, second: result.n_second},
+        "Sources": [bids_uri(file, place.output_dir, place.bids_dir) for file in files],
+        "Fingerprint": stamp,
+    }
+    of_image = {
+        "SpatialReference": place.space,
+        "Resolution": f"{place.resolution} mm isotropic",
+        "SkullStripped": True,
+    }
+    names = {**design.entities, **place.std}
+    images = [
+        Product(
+            key=map_key(stat, desc),
+            path=naming.group_map(model, stat, desc=desc, **names),
+            metadata={"Description": text, **about, **of_image},
+        )
+        for stat, desc, text in MAPS
+    ]
+    clusters = Product(
+        key="clusters",
+        path=naming.group_table(model, "clusters", **design.entities),
+        metadata={"Description": CLUSTERS, **CLUSTER_COLUMNS, **about},
+    )
+    figure = naming.group_figure(model, "tmap", **names)
+    return Stage(fingerprint=stamp, products=(*images, clusters), figures=(figure,))
+
+
+def init_group_wf(
+    plan: GroupPlan,
+    stages: Mapping[tuple[str, str], Stage],
+    template: Template,
+    place: Place,
+    run: RunSettings,
+    log_dir: str,
+) -> pe.Workflow:
+    """Build one model, sinks and a figure for every unfinished comparison."""
+    workflow = pe.Workflow(name=node_name("group", plan.model), base_dir=run.work_dir)
+    for design in plan.designs:
+        stage = stages[design.key]
+        if not stage.is_finished(place.output_dir):
+            workflow.add_nodes([init_seed_model_wf(design, stage, plan.model, template, place)])
+    set_crash_dir(workflow, log_dir)
     return workflow
 
 
-def _add_seed(workflow: pe.Workflow, model: SeedModel, names: GroupNames) -> None:
-    """Add the nodes of one seed."""
-    files = [each.path for each in model.inputs]
+def init_seed_model_wf(
+    design: SeedDesign, stage: Stage, model: str, template: Template, place: Place
+) -> pe.Workflow:
+    """Build the model of one seed."""
+    workflow = pe.Workflow(name=node_name("model", *design.key))
+    result, seed = design.result, design.seeds[-1]
+    first, second = result.groups
     fit = pe.Node(
         FitGroupMaps(
-            in_files=files,
-            design_file=model.design_file,
-            contrast=list(model.contrast),
-            n_first=model.n_first,
-            n_second=model.n_second,
-            version=glm.VERSION,
+            in_files=[one.path for one in result.inputs],
+            design_file=str(Path(place.output_dir, design_path(design, model))),
+            contrast=list(result.contrast),
+            n_first=result.n_first,
+            n_second=result.n_second,
+            version=VERSION,
         ),
-        name=node_name("glm", model.seed),
+        name="glm",
         mem_gb=2,
     )
     plot = pe.Node(
         PlotGroupMap(
-            template=names.template,
-            title=f"{model.seeds[-1].name}: {names.title}",
-            seeds=[asdict(seed) for seed in model.seeds],
+            template=template.brain,
+            title=f"{seed.name}: {first} > {second}",
+            subtitle=f"n = {result.n_first} and {result.n_second}, {design.strategy}",
+            seeds=[asdict(each) for each in design.seeds],
         ),
-        name=node_name("figure", model.seed),
+        name="figure",
         mem_gb=1,
     )
-    maps, clusters, figure = _make_sinks(model, names)
-    workflow.connect(
-        [
-            (fit, maps, [("manifest", "manifest")]),
-            (fit, clusters, [("clusters", "in_file")]),
-            (fit, plot, [("manifest", "manifest")]),
-            (plot, figure, [("figure", "in_file")]),
-        ]
+    images = [product for product in stage.products if product.key != "clusters"]
+    maps = pe.Node(
+        WriteManifest(
+            base_dir=place.output_dir,
+            paths={product.key: product.path for product in images},
+            metadata={product.key: product.metadata for product in images},
+        ),
+        name="ds_maps",
+        run_without_submitting=True,
     )
-
-
-def _make_sinks(model: SeedModel, names: GroupNames) -> tuple[pe.Node, ...]:
-    """Return the nodes that write the maps, the table and the figure of one seed."""
-    common = {**names.entities, "seed": model.seed, "meas": "fisherz", "contrast": names.contrast}
-    of_table = {key: value for key, value in common.items() if key not in {"space", "res"}}
-    about = {
-        "Model": names.title,
-        "Sources": [
-            bids_uri(each.path, names.output_dir, names.output_dir) for each in model.inputs
-        ],
-    }
-    about_map = {
-        **about,
-        "NumberOfParticipants": [model.n_first, model.n_second],
-        "SpatialReference": names.entities["space"],
-        "Resolution": f"{names.entities['res']} mm isotropic",
-        "SkullStripped": True,
-    }
-    keys = {map_key(stat, desc): (stat, desc, text) for stat, desc, text in MAPS}
-    maps = WriteManifest(
-        base_dir=names.output_dir,
-        paths={
-            key: naming.group_map(names.model, stat, desc=desc, **common)
-            for key, (stat, desc, _) in keys.items()
-        },
-        metadata={key: {"Description": text, **about_map} for key, (*_, text) in keys.items()},
-    )
-    clusters = WriteDerivative(
-        base_dir=names.output_dir,
-        path=naming.group_table(names.model, "clusters", **of_table),
-        metadata={
-            "Description": "Local maxima of |t| among voxels of uncorrected p < .001.",
-            **about,
-        },
-    )
-    figure = WriteDerivative(
-        base_dir=names.output_dir,
-        path=naming.group_figure(names.model, "tmap", **common),
-        metadata={},
-    )
-    named = (("ds", maps), ("ds_clusters", clusters), ("ds_figure", figure))
-    return tuple(
-        pe.Node(each, name=f"{prefix}_{node_name(model.seed)}", run_without_submitting=True)
-        for prefix, each in named
-    )
+    workflow.connect([(fit, maps, [("manifest", "manifest")])])
+    workflow.connect([(fit, plot, [("manifest", "manifest")])])
+    add_sink(workflow, stage.product("clusters"), place, fit, "clusters")
+    add_figure_sink(workflow, stage.figures[0], place, plot, "figure")
+    return workflow

@@ -1,0 +1,324 @@
+"""A group level before anything is computed: for each seed, who is compared, and who is not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rls_bids.dataset import naming
+from rls_bids.dataset.description import (
+    atomic_write,
+    bids_uri,
+    fingerprint,
+    is_finished,
+    read_json,
+    write_json,
+)
+from rls_bids.dataset.filters import natural_key
+from rls_bids.dataset.participants import (
+    DesignResult,
+    build_design,
+    read_participants,
+)
+from rls_bids.dataset.query import query_group
+from rls_bids.dataset.results import GroupMaps
+from rls_bids.errors import InputDataError
+from rls_bids.records import GroupInput, Note, Seed
+from rls_bids.resources import default_seeds
+from rls_bids.settings import InputSettings, Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOBODY = "No participant has a usable map of the seed {seed}: {reasons}."
+EXCLUDED = "left out by --exclude-participant-label"
+NOT_PROCESSED = "no results of the participant level"
+TOO_LITTLE = "no seed map: {minutes:.1f} minutes and {df} degrees of freedom were left"
+NO_SEED_MAP = "no seed map was made; the participant's page says why"
+NOT_MODELLED = "{seed} ({strategy}) was not modelled: {reason}"
+
+MEASURED = ("mean_fd", "minutes_kept", "degrees_of_freedom")
+DEMOGRAPHY = ("age", "sex")
+TABLE_COLUMNS: Mapping[str, dict[str, str]] = {
+    "group": {"Description": "Group of the participant."},
+    "included": {"Description": "Whether the participant is in the model: yes or no."},
+    "reason": {"Description": "Why the participant is left out."},
+    "mean_fd": {"Description": "Mean framewise displacement over the runs.", "Units": "mm"},
+    "minutes_kept": {"Description": "Time left after censoring.", "Units": "min"},
+    "degrees_of_freedom": {"Description": "Residual degrees of freedom of the series."},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeedDesign:
+    """One seed's comparison with one denoising strategy.
+
+    ``seeds`` are the records of the seed's members and, last, its own; ``fingerprint`` changes
+    with any map, with the design and with the contrast.
+    """
+
+    strategy: str
+    task: str
+    seeds: tuple[Seed, ...]
+    result: DesignResult
+    fingerprint: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Strategy and seed, which tell the comparisons of one call apart."""
+        return self.strategy, self.seeds[-1].name
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """Entities that all its results share, but the grid."""
+        return {
+            "task": self.task,
+            "denoise": self.strategy,
+            "seed": self.seeds[-1].name,
+            "meas": "fisherz",
+            "contrast": naming.contrast_label(*self.result.groups),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """A seed that cannot be compared, and why."""
+
+    strategy: str
+    seed: str
+    error: InputDataError
+
+    @property
+    def note(self) -> Note:
+        """The same for the page and the log."""
+        return Note(
+            participant=None,
+            level="failed",
+            message=NOT_MODELLED.format(
+                seed=self.seed, strategy=self.strategy, reason=self.error.message
+            ),
+            hint=self.error.hint,
+            exit_status=self.error.exit_status,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupPlan:
+    """All comparisons of one call: ``model`` names them, ``table`` is participants.tsv."""
+
+    model: str
+    table: "pd.DataFrame"
+    designs: tuple[SeedDesign, ...]
+    unfit: tuple[Unfit, ...]
+
+
+def plan_group(settings: Settings) -> GroupPlan:
+    """Find the maps and build the design of every seed and strategy.
+
+    Raises
+    ------
+    UsageError
+        A request that no seed can meet (see :func:`.build_design` and :func:`.query_group`).
+    InputDataError
+        No maps, no participants.tsv, or no seed that can be compared (the first one's reason).
+    """
+    table = _requested(read_participants(settings.input.bids_dir), settings.input)
+    designs: list[SeedDesign] = []
+    unfit: list[Unfit] = []
+    for strategy in settings.denoise.strategies:
+        maps = query_group(
+            settings.input,
+            denoise=strategy,
+            space=settings.anat.space,
+            resolution=settings.anat.resolution,
+        )
+        absent = _absent(table, maps, strategy, settings.input)
+        for label, seed in _wanted(maps, settings).items():
+            try:
+                designs.append(_seed_design(label, maps, table, absent, strategy, settings))
+            except InputDataError as error:
+                unfit.append(Unfit(strategy=strategy, seed=seed.name, error=error))
+    if not designs:
+        raise unfit[0].error
+    model = naming.camel_label(settings.group.group_column)
+    return GroupPlan(model=model, table=table, designs=tuple(designs), unfit=tuple(unfit))
+
+
+def _requested(table: "pd.DataFrame", chosen: InputSettings) -> "pd.DataFrame":
+    """Return the rows of those asked for; who is excluded by name stays, to be counted."""
+    labels = chosen.participant_labels
+    return table[table.index.isin(labels)] if labels else table
+
+
+def _absent(
+    table: "pd.DataFrame", maps: GroupMaps, strategy: str, chosen: InputSettings
+) -> dict[str, str]:
+    """Return why a participant of the table has no map of any seed, not even a reason for one."""
+    known = {one.participant for inputs in maps.inputs.values() for one in inputs}
+    known |= {label for reasons in maps.missing.values() for label in reasons}
+    return {
+        label: EXCLUDED
+        if label in chosen.exclude_participant_labels
+        else _why_no_map(Path(chosen.output_dir), label, strategy)
+        for label in table.index
+        if label not in known
+    }
+
+
+def _why_no_map(root: Path, label: str, strategy: str) -> str:
+    folder = root / f"sub-{label}"
+    if not folder.is_dir():
+        return NOT_PROCESSED
+    pattern = f"func/*_denoise-{naming.camel_label(strategy)}_design.json"
+    told = [read_json(path) for path in sorted(folder.rglob(pattern))]
+    if not told:
+        return NO_SEED_MAP
+    minutes = sum(float(run.get("MinutesKept") or 0) for run in told)
+    return TOO_LITTLE.format(
+        minutes=minutes, df=sum(int(run.get("ResidualDegreesOfFreedom") or 0) for run in told)
+    )
+
+
+def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Seed]:
+    """Return the seeds to compare by label: those of the seeds file, or all that have maps."""
+    asked = {
+        naming.camel_label(seed.name): seed for seed in default_seeds(settings.measures.seeds_file)
+    }
+    if settings.measures.seeds_file:
+        return {label: maps.seeds.get(label, seed) for label, seed in asked.items()}
+    others = sorted(set(maps.seeds) - set(asked), key=natural_key)
+    order = [*(label for label in asked if label in maps.seeds), *others]
+    return {label: maps.seeds[label] for label in order}
+
+
+def _seed_design(
+    label: str,
+    maps: GroupMaps,
+    table: "pd.DataFrame",
+    absent: Mapping[str, str],
+    strategy: str,
+    settings: Settings,
+) -> SeedDesign:
+    inputs = maps.inputs.get(label, ())
+    missing = {**absent, **maps.missing.get(label, {})}
+    if not inputs:
+        reasons = "; ".join(dict.fromkeys(missing.values())) or "it was not computed"
+        raise InputDataError(NOBODY.format(seed=label, reasons=reasons))
+    result = build_design(inputs, table, settings.group, missing)
+    members = (maps.seeds.get(naming.camel_label(name)) for name in maps.seeds[label].members)
+    return SeedDesign(
+        strategy=strategy,
+        task=maps.task,
+        seeds=(*(seed for seed in members if seed), maps.seeds[label]),
+        result=result,
+        fingerprint=fingerprint(
+            maps=[(one.participant, one.fingerprint) for one in result.inputs],
+            columns=list(result.design.columns),
+            design=result.design.to_numpy(),
+            contrast=result.contrast,
+        ),
+    )
+
+
+def plan_text(plan: GroupPlan, settings: Settings) -> str:
+    """Return what would be compared, and who would be left out and why."""
+    lines = [
+        f"Input   {settings.input.bids_dir}",
+        f"Output  {settings.input.output_dir}",
+        f"Model   {plan.model}, covariates: {', '.join(settings.group.covariates) or 'none'}",
+        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
+    ]
+    told: tuple[tuple[str, str], ...] | None = None
+    for design in plan.designs:
+        result = design.result
+        first, second = result.groups
+        seed = design.seeds[-1].name
+        lines.append(
+            f"  compare {seed:<16} {first} ({result.n_first}) > {second} ({result.n_second}), "
+            f"{design.strategy}"
+        )
+        if result.dropped != told:
+            lines += [f"    out   sub-{label}: {reason}" for label, reason in result.dropped]
+        told = result.dropped
+    lines += [f"  fail    {each.note.message} {each.note.hint}".rstrip() for each in plan.unfit]
+    lines.append(f"{len(plan.designs)} of {len(plan.designs) + len(plan.unfit)} comparisons.")
+    return "\n".join(lines)
+
+
+def participants_of(design: SeedDesign, table: "pd.DataFrame", settings: Settings) -> Any:  # noqa: ANN401 - a DataFrame
+    """Return one row for every participant, in the model or not, with what the model took.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by label: group, included, reason, demography and covariates as in
+        participants.tsv (not centred), and what the participant level measured.
+    """
+    import pandas as pd
+
+    group, result = settings.group, design.result
+    inputs = {one.participant: one for one in result.inputs}
+    reasons = dict(result.dropped)
+    names = [name for name in dict.fromkeys((*DEMOGRAPHY, *group.covariates)) if name in table]
+    columns = [name for name in names if name not in (*TABLE_COLUMNS, group.group_column)]
+    rows = {
+        label: {
+            "group": table[group.group_column].get(label),
+            "included": "yes" if label in inputs else "no",
+            "reason": reasons.get(label),
+            **{name: table[name].get(label) for name in columns},
+            **_measured(inputs.get(label)),
+        }
+        for label in sorted({*inputs, *reasons}, key=natural_key)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _measured(one: GroupInput | None) -> dict[str, float | None]:
+    values = (one.mean_fd_mm, one.minutes_kept, one.degrees_of_freedom) if one else (None,) * 3
+    return dict(zip(MEASURED, values, strict=True))
+
+
+def design_path(design: SeedDesign, model: str) -> str:
+    """Return the relative path of the design matrix of a seed."""
+    return naming.group_table(model, "design", **design.entities)
+
+
+def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
+    """Write the design matrix and the list of participants of every seed, with sidecars."""
+    for design in plan.designs:
+        matrix = design.result.design
+        people = participants_of(design, plan.table, settings)
+        people.index = people.index.map("sub-{}".format)
+        people = people.astype({"degrees_of_freedom": "Int64"})
+        about = {
+            "Rows": [f"sub-{label}" for label in matrix.index],
+            "Contrast": dict(zip(matrix.columns, design.result.contrast, strict=True)),
+        }
+        text = matrix.to_csv(sep="\t", index=False)
+        path = design_path(design, plan.model)
+        about["Description"] = "Design matrix: an indicator a group, then centred covariates."
+        _write_table(path, text, about, design, settings.input)
+        text = people.to_csv(sep="\t", na_rep="n/a", index_label="participant_id")
+        path = naming.group_table(plan.model, "participants", **design.entities)
+        about = {"Description": "Who is in the model, who is not and why.", **TABLE_COLUMNS}
+        _write_table(path, text, about, design, settings.input)
+
+
+def _write_table(
+    path: str, text: str, about: Mapping[str, Any], design: SeedDesign, chosen: InputSettings
+) -> None:
+    """Write a table and its sidecar, unless both say so already."""
+    root = Path(chosen.output_dir)
+    stamp = fingerprint(text=text, about=dict(about), design=design.fingerprint)
+    if is_finished(root, path, stamp):
+        return
+    atomic_write(root / path, text)
+    metadata = {**about, "Sources": list(_sources(design, chosen)), "Fingerprint": stamp}
+    write_json(root / naming.sidecar(path), metadata)
+
+
+def _sources(design: SeedDesign, chosen: InputSettings) -> Iterator[str]:
+    files: Sequence[str] = [one.path for one in design.result.inputs]
+    for file in (f"{chosen.bids_dir}/participants.tsv", *files):
+        yield bids_uri(file, chosen.output_dir, chosen.bids_dir)

@@ -1,0 +1,118 @@
+"""Small tests between two groups of participants, as the cells of a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from rls_bids.reports.texts import NOTHING, number
+
+WELCH, FISHER, CHI = "Welch's t", "Fisher's exact", "χ²"
+_SMALL = 0.001
+_LEAST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What is known of each group, how it was compared, and the p value (``None``: not tested)."""
+
+    cells: tuple[str, str]
+    test: str
+    p: float | None
+
+    @property
+    def p_text(self) -> str:
+        """The p value as a cell."""
+        return NOTHING if self.p is None else p_text(self.p)
+
+    @property
+    def p_words(self) -> str:
+        """The p value in a sentence."""
+        sign = "" if self.p_text.startswith("<") else "= "
+        return f"p {sign}{self.p_text}"
+
+
+def p_text(p: float) -> str:
+    """Return a p value with three decimals.
+
+    Examples
+    --------
+    >>> p_text(0.0321), p_text(0.00002), p_text(1.0)
+    ('0.032', '< 0.001', '1')
+    """
+    return "< 0.001" if p < _SMALL else f"{p:.3f}".rstrip("0").rstrip(".")
+
+
+def compare_counts(some: Sequence[int], n: Sequence[int]) -> Comparison:
+    """Compare two rates by Fisher's exact test.
+
+    Parameters
+    ----------
+    some, n : sequence of int
+        How many of how many, in the first and the second group.
+
+    Examples
+    --------
+    >>> compare_counts([6, 0], [10, 10]).cells
+    ('6 of 10 (60 %)', '0 of 10 (0 %)')
+    """
+    pairs = list(zip(some, n, strict=True))
+    cells = [f"{k} of {m} ({100 * k / m:.0f} %)" if m else "0 of 0" for k, m in pairs]
+    p = float(stats.fisher_exact([[k, m - k] for k, m in pairs]).pvalue)
+    return Comparison(cells=(cells[0], cells[1]), test=FISHER, p=p)
+
+
+def compare_values(first: Sequence[object], second: Sequence[object]) -> Comparison:
+    """Compare a variable: Welch's t for numbers, Fisher's exact or χ² test for categories.
+
+    Missing values (``None``, NaN) are left out. Two different values are two categories, whatever
+    they are. Nothing is tested where nothing varies or a group has fewer than two numbers.
+
+    Examples
+    --------
+    >>> compare_values(["F", "F", "M"], ["M", "f", None]).cells
+    ('f: 2, m: 1', 'f: 1, m: 1')
+    """
+    samples = [[value for value in side if not _is_missing(value)] for side in (first, second)]
+    words = [[str(value).casefold() for value in side] for side in samples]
+    if len({word for side in words for word in side}) <= _LEAST:
+        return _compare_categories(words)
+    try:
+        return _compare_numbers([np.array(side, dtype=float) for side in samples])
+    except ValueError:
+        return _compare_categories(words)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
+def _compare_numbers(samples: Sequence[NDArray[np.float64]]) -> Comparison:
+    cells, moments = [], []
+    for sample in samples:
+        spread = float(sample.std(ddof=1)) if sample.size >= _LEAST else 0.0
+        mean = float(sample.mean()) if sample.size else float("nan")
+        moments.append((mean, spread, int(sample.size)))
+        cells.append(f"{number(mean)} ± {number(spread)}" if sample.size else NOTHING)
+    p = None
+    if min(n for *_, n in moments) >= _LEAST and max(spread for _, spread, _ in moments) > 0:
+        p = float(stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
+    return Comparison(cells=(cells[0], cells[1]), test=WELCH, p=p)
+
+
+def _compare_categories(samples: Sequence[Sequence[str]]) -> Comparison:
+    levels = sorted({value for sample in samples for value in sample})
+    table = [[list(sample).count(level) for level in levels] for sample in samples]
+    cells = [
+        ", ".join(f"{level}: {n}" for level, n in zip(levels, row, strict=True)) for row in table
+    ]
+    test, p = FISHER, None
+    if len(levels) == _LEAST:
+        p = float(stats.fisher_exact(table).pvalue)
+    elif all(samples):
+        test, p = CHI, float(stats.chi2_contingency(table).pvalue)
+    if len(levels) < _LEAST:
+        p = None
+    return Comparison(cells=(cells[0], cells[1]), test=test, p=p)
