@@ -1,6 +1,5 @@
 """Bias field, brain and tissues on heads whose truth is known."""
 
-import os
 from pathlib import Path
 
 import nibabel as nib
@@ -196,4 +195,4 @@ def test_nothing_is_left_outside_the_folder(brain, tmp_path, monkeypatch):
     mask = save_mask(data > 0, affine, work / "mask.nii.gz")
     anat.BiasCorrect(in_file=path, sloppy=True, version="1").run()
     anat.SegmentTissue(in_file=path, mask=mask, sloppy=True, version="1").run()
-    assert os.listdir(outside) == []
+    assert not list(outside.iterdir())
