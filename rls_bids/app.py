@@ -15,8 +15,8 @@ from rls_bids.dataset.description import (
     write_descriptions,
 )
 from rls_bids.dataset.group import GroupPlan, plan_group, write_design_tables
-from rls_bids.dataset.group import plan_text as group_plan_text
-from rls_bids.dataset.query import index_participants, plan_text
+from rls_bids.dataset.plan import group_plan_text, plan_text
+from rls_bids.dataset.query import index_participants
 from rls_bids.engine.config import configure_nipype
 from rls_bids.engine.crashes import Failure
 from rls_bids.engine.pool import run_workflow

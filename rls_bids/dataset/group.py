@@ -220,31 +220,6 @@ def _seed_design(
     )
 
 
-def plan_text(plan: GroupPlan, settings: Settings) -> str:
-    """Return what would be compared, and who would be left out and why."""
-    lines = [
-        f"Input   {settings.input.bids_dir}",
-        f"Output  {settings.input.output_dir}",
-        f"Model   {plan.model}, covariates: {', '.join(settings.group.covariates) or 'none'}",
-        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
-    ]
-    told: tuple[tuple[str, str], ...] | None = None
-    for design in plan.designs:
-        result = design.result
-        first, second = result.groups
-        seed = design.seeds[-1].name
-        lines.append(
-            f"  compare {seed:<16} {first} ({result.n_first}) > {second} ({result.n_second}), "
-            f"{design.strategy}"
-        )
-        if result.dropped != told:
-            lines += [f"    out   sub-{label}: {reason}" for label, reason in result.dropped]
-        told = result.dropped
-    lines += [f"  fail    {each.note.message} {each.note.hint}".rstrip() for each in plan.unfit]
-    lines.append(f"{len(plan.designs)} of {len(plan.designs) + len(plan.unfit)} comparisons.")
-    return "\n".join(lines)
-
-
 def participants_of(design: SeedDesign, table: "pd.DataFrame", settings: Settings) -> Any:  # noqa: ANN401 - a DataFrame
     """Return one row for every participant, in the model or not, with what the model took.
 

@@ -27,8 +27,8 @@ from rls_bids.dataset.naming import parse
 from rls_bids.dataset.raw import STEPS, Request, participant_record
 from rls_bids.dataset.results import GroupMaps, group_maps, select_maps
 from rls_bids.errors import InputDataError, UsageError
-from rls_bids.records import BoldRun, Note, Participant
-from rls_bids.settings import BoldSettings, InputSettings, Settings
+from rls_bids.records import Participant
+from rls_bids.settings import BoldSettings, InputSettings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -272,48 +272,3 @@ def _index_own(root: str) -> list[str]:
     _close(layout)
     maps = (Path(path).relative_to(layout.root).as_posix() for path in listed)
     return sorted({path.replace(".json", ".nii.gz") for path in maps}, key=natural_key)
-
-
-def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
-    """Return what would be done with which files, and what would be skipped and why.
-
-    Parameters
-    ----------
-    participants : sequence of Participant
-        What :func:`index_participants` found.
-    settings : Settings
-        The request, for the space and the strategies.
-    """
-    root = Path(settings.input.bids_dir)
-    lines = [
-        f"Input   {root}",
-        f"Output  {settings.input.output_dir}",
-        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
-        f"Denoise {', '.join(settings.denoise.strategies)}",
-    ]
-    for participant in participants:
-        lines += ["", f"sub-{participant.label}"]
-        rows = [("T1w", anatomy.t1w, "") for anatomy in participant.anatomies]
-        for session in participant.sessions:
-            rows += [("BOLD", run.bold, _run_words(run)) for run in session.runs]
-        lines += [
-            f"  use   {kind:<4} {Path(path).relative_to(root)}{words}"
-            for kind, path, words in rows
-        ]
-        if not participant.sessions:
-            lines.append("  nothing to do for connectivity")
-        lines += [_note_words(note, root) for note in participant.notes]
-    n_runs = sum(len(session.runs) for one in participants for session in one.sessions)
-    n_able = sum(bool(one.sessions) for one in participants)
-    lines += ["", f"{n_able} of {len(participants)} participants, {n_runs} BOLD runs."]
-    return "\n".join(lines)
-
-
-def _run_words(run: BoldRun) -> str:
-    timing = "slice timing" if run.slice_timing else "no slice timing"
-    return f"  ({run.n_volumes} volumes, TR {run.repetition_time:g} s, {timing})"
-
-
-def _note_words(note: Note, root: Path) -> str:
-    word = {"info": "note", "warning": "warn", "skipped": "skip", "failed": "fail"}[note.level]
-    return f"  {word:<5} {note.message.replace(f'{root}/', '')} {note.hint}".rstrip()

@@ -67,8 +67,8 @@ def compare_counts(some: Sequence[int], n: Sequence[int]) -> Comparison:
 def compare_values(first: Sequence[object], second: Sequence[object]) -> Comparison:
     """Compare a variable: Welch's t for numbers, Fisher's exact or χ² test for categories.
 
-    Missing values (``None``, NaN) are left out. Two different values are two categories, whatever
-    they are. Nothing is tested where nothing varies or a group has fewer than two numbers.
+    Missing values (``None``, NaN) are left out. Words of two kinds are categories, also when they
+    are digits. Nothing is tested where nothing varies or a group has fewer than two numbers.
 
     Examples
     --------
@@ -77,7 +77,8 @@ def compare_values(first: Sequence[object], second: Sequence[object]) -> Compari
     """
     samples = [[value for value in side if not _is_missing(value)] for side in (first, second)]
     words = [[str(value).casefold() for value in side] for side in samples]
-    if len({word for side in words for word in side}) <= _LEAST:
+    is_text = all(isinstance(value, str) for side in samples for value in side)
+    if is_text and len({word for side in words for word in side}) <= _LEAST:
         return _compare_categories(words)
     try:
         return _compare_numbers([np.array(side, dtype=float) for side in samples])
@@ -96,10 +97,11 @@ def _compare_numbers(samples: Sequence[NDArray[np.float64]]) -> Comparison:
         mean = float(sample.mean()) if sample.size else float("nan")
         moments.append((mean, spread, int(sample.size)))
         cells.append(f"{number(mean)} ± {number(spread)}" if sample.size else NOTHING)
-    p = None
+    test, p = NOTHING, None
     if min(n for *_, n in moments) >= _LEAST and max(spread for _, spread, _ in moments) > 0:
-        p = float(stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
-    return Comparison(cells=(cells[0], cells[1]), test=WELCH, p=p)
+        found = stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False)
+        test, p = WELCH, float(found.pvalue)
+    return Comparison(cells=(cells[0], cells[1]), test=test, p=p)
 
 
 def _compare_categories(samples: Sequence[Sequence[str]]) -> Comparison:
@@ -108,11 +110,9 @@ def _compare_categories(samples: Sequence[Sequence[str]]) -> Comparison:
     cells = [
         ", ".join(f"{level}: {n}" for level, n in zip(levels, row, strict=True)) for row in table
     ]
-    test, p = FISHER, None
+    test, p = NOTHING, None
     if len(levels) == _LEAST:
-        p = float(stats.fisher_exact(table).pvalue)
-    elif all(samples):
+        test, p = FISHER, float(stats.fisher_exact(table).pvalue)
+    elif len(levels) > _LEAST and all(samples):
         test, p = CHI, float(stats.chi2_contingency(table).pvalue)
-    if len(levels) < _LEAST:
-        p = None
     return Comparison(cells=(cells[0], cells[1]), test=test, p=p)

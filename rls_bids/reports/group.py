@@ -44,6 +44,8 @@ LABELS: Mapping[str, str] = {
     "age": "age (years)",
 }
 PEAKS = ("Cluster", "x", "y", "z (mm)", "Size (mm³)", "z value", "t", "p", "p (FDR)", "Hedges g")
+MOST_PEAKS = 20
+SOME_PEAKS = "; the {n} largest of {total}, the others are in the table of clusters"
 FORMING = "Local maxima of clusters with an uncorrected p below .001, at least 8 mm apart"
 
 
@@ -235,8 +237,8 @@ def _design_figures(plan: GroupPlan, root: Path) -> Iterator[FigureItem]:
         rows = [f"sub-{label}" for label in matrix.index]
         plot_design(matrix.to_numpy(), list(matrix.columns), root / path, rows=rows)
         seeds = ", ".join(dict.fromkeys(each.seeds[-1].name for each in designs))
-        detail = f"of {seeds}" if len(different) > 1 else ""
-        yield figure_item(root, path, "design", NOT_FINISHED, detail)
+        item = figure_item(root, path, "design", NOT_FINISHED, seeds)
+        yield item if len(different) == 1 else replace(item, caption=f"{seeds}: {item.caption}")
 
 
 def _covariate_figure(plan: GroupPlan, people: _People, root: Path) -> FigureItem:
@@ -306,10 +308,13 @@ def _result(name: str, design: SeedDesign, stage: Stage, settings: Settings) -> 
 
 
 def _peaks(path: Path) -> Table:
-    """Return the local maxima, the largest first as the table has them."""
+    """Return the largest local maxima."""
     with path.open(encoding="utf-8", newline="") as stream:
-        rows = [_peak(row) for row in csv.DictReader(stream, delimiter="\t")]
-    return Table(caption=FORMING, header=PEAKS, rows=tuple(rows))
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows.sort(key=lambda row: -abs(float(row["z"])))
+    some = "" if len(rows) <= MOST_PEAKS else SOME_PEAKS.format(n=MOST_PEAKS, total=len(rows))
+    shown = tuple(_peak(row) for row in rows[:MOST_PEAKS])
+    return Table(caption=FORMING + some, header=PEAKS, rows=shown)
 
 
 def _peak(row: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
 """The group level on tiny fake maps: planted difference, oracle, resume, page, exit statuses."""
 
 import json
+import logging
+import os
 import re
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +68,8 @@ def table() -> list[dict[str, Any]]:
 
 def write_map(out: Path, label: str, seed: str, session: str | None = None, **changes) -> None:
     """Write the Fisher z map of one participant with a difference left of the middle."""
-    entities = {"task": "rest", "space": SPACE, "res": "2", "denoise": "acompcor"}
+    strategy = changes.pop("strategy", "acompcor")
+    entities = {"task": "rest", "space": SPACE, "res": "2", "denoise": strategy}
     path = derivative("seed_map", label, session, **entities, seed=seed, stat="fisherz")
     metadata: dict[str, Any] = {
         "Description": "A map.",
@@ -122,7 +126,15 @@ def copy(made: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
 def run(bids: Path, out: Path, *arguments: object) -> int:
     work = out.parent / "work"
     common = ["group", "-w", work, "--n-cpus", 1, "--max-mean-fd", 0.5]
-    return main([str(each) for each in (bids, out, *common, *arguments)])
+    logger, environment = logging.getLogger("rls_bids"), dict(os.environ)
+    try:
+        return main([str(each) for each in (bids, out, *common, *arguments)])
+    finally:  # the app prepares a process of its own; this one goes on to other tests
+        os.environ.clear()
+        os.environ.update(environment)
+        tempfile.tempdir = None
+        logger.handlers.clear()
+        logger.propagate = True
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +246,7 @@ def test_the_page_names_who_is_left_out(done: Path) -> None:
         "0.900 mm, above 0.5 mm",
         "3 of 8 (38 %)",
         "voxels survive the false discovery rate",
+        "6.5 ± 0",
         "above 0.4 mm were censored",  # from the maps' sidecars, not from this call's options
     ):
         assert words in page
@@ -263,6 +276,22 @@ def test_a_changed_map_is_modelled_again_alone(copy: tuple[Path, Path], done: Pa
     changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
     assert len(changed) == 1
     assert "SNAInsL" in changed[0]
+
+
+def test_strategies_stand_side_by_side(copy: tuple[Path, Path]) -> None:
+    """Who is excluded by name is counted."""
+    bids, out = copy
+    for label in LABELS:
+        write_map(out, label, SEEDS[0], strategy="24P")
+    arguments = ("-p", "acompcor", "24P", "--exclude-participant-label", "02")
+    assert run(bids, out, *arguments) == 0
+    page = (out / "group/model-group.html").read_text(encoding="utf-8")
+    assert "DMN_PCC (24P)</a>" in page
+    assert "DMN_PCC (acompcor)</a>" in page
+    assert group_designs.EXCLUDED in page
+    assert "1 of 6 (17 %)" in page
+    assert len(list(out.glob("group/**/*_denoise-24P_*_stat-t_*.nii.gz"))) == 1
+    assert walk(out) == []
 
 
 def test_dry_run_says_who_and_writes_nothing(

@@ -9,7 +9,8 @@ import pytest
 
 from rls_bids.dataset import checks, query, raw
 from rls_bids.dataset.description import write_json
-from rls_bids.dataset.query import index_participants, plan_text
+from rls_bids.dataset.plan import plan_text
+from rls_bids.dataset.query import index_participants
 from rls_bids.errors import EXIT_DATA, InputDataError, UsageError
 from rls_bids.records import Participant
 from rls_bids.settings import (

@@ -1,0 +1,78 @@
+"""What a call would do, in words: the texts of ``--dry-run``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rls_bids.dataset.group import GroupPlan
+from rls_bids.records import BoldRun, Note, Participant
+from rls_bids.settings import Settings
+
+
+def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
+    """Return what would be done with which files, and what would be skipped and why.
+
+    Parameters
+    ----------
+    participants : sequence of Participant
+        What :func:`~rls_bids.dataset.query.index_participants` found.
+    settings : Settings
+        The request, for the space and the strategies.
+    """
+    root = Path(settings.input.bids_dir)
+    lines = [
+        f"Input   {root}",
+        f"Output  {settings.input.output_dir}",
+        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
+        f"Denoise {', '.join(settings.denoise.strategies)}",
+    ]
+    for participant in participants:
+        lines += ["", f"sub-{participant.label}"]
+        rows = [("T1w", anatomy.t1w, "") for anatomy in participant.anatomies]
+        for session in participant.sessions:
+            rows += [("BOLD", run.bold, _run_words(run)) for run in session.runs]
+        lines += [
+            f"  use   {kind:<4} {Path(path).relative_to(root)}{words}"
+            for kind, path, words in rows
+        ]
+        if not participant.sessions:
+            lines.append("  nothing to do for connectivity")
+        lines += [_note_words(note, root) for note in participant.notes]
+    n_runs = sum(len(session.runs) for one in participants for session in one.sessions)
+    n_able = sum(bool(one.sessions) for one in participants)
+    lines += ["", f"{n_able} of {len(participants)} participants, {n_runs} BOLD runs."]
+    return "\n".join(lines)
+
+
+def _run_words(run: BoldRun) -> str:
+    timing = "slice timing" if run.slice_timing else "no slice timing"
+    return f"  ({run.n_volumes} volumes, TR {run.repetition_time:g} s, {timing})"
+
+
+def _note_words(note: Note, root: Path) -> str:
+    word = {"info": "note", "warning": "warn", "skipped": "skip", "failed": "fail"}[note.level]
+    return f"  {word:<5} {note.message.replace(f'{root}/', '')} {note.hint}".rstrip()
+
+
+def group_plan_text(plan: GroupPlan, settings: Settings) -> str:
+    """Return what would be compared, and who would be left out and why."""
+    lines = [
+        f"Input   {settings.input.bids_dir}",
+        f"Output  {settings.input.output_dir}",
+        f"Model   {plan.model}, covariates: {', '.join(settings.group.covariates) or 'none'}",
+        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
+    ]
+    told: tuple[tuple[str, str], ...] | None = None
+    for design in plan.designs:
+        result = design.result
+        first, second = result.groups
+        seed = design.seeds[-1].name
+        lines.append(
+            f"  compare {seed:<16} {first} ({result.n_first}) > {second} ({result.n_second}), "
+            f"{design.strategy}"
+        )
+        if result.dropped != told:
+            lines += [f"    out   sub-{label}: {reason}" for label, reason in result.dropped]
+        told = result.dropped
+    lines += [f"  fail    {each.note.message} {each.note.hint}".rstrip() for each in plan.unfit]
+    lines.append(f"{len(plan.designs)} of {len(plan.designs) + len(plan.unfit)} comparisons.")
+    return "\n".join(lines)
