@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from rls_bids.dataset.naming import camel_label
 from rls_bids.dataset.walk import walk
 from rls_bids.resources import default_seeds
 from tests.e2e.conftest import Road, call
@@ -35,7 +36,7 @@ def promised(label: str) -> set[str]:
     ]
     images += [f"{func}_boldref", f"{func}_{STD}_boldref", f"{func}_{STD}_desc-brain_mask"]
     images += [
-        f"{func}_{STD}_denoise-acompcor_seed-{seed.name.replace('_', '')}_stat-{stat}_statmap"
+        f"{func}_{STD}_denoise-acompcor_seed-{camel_label(seed.name)}_stat-{stat}_statmap"
         for seed in default_seeds()
         for stat in ("pearsonr", "fisherz")
     ]
@@ -137,7 +138,7 @@ def test_one_missing_map_is_made_again_alone(road: Road, tmp_path: Path) -> None
     shutil.copytree(road.out, out)
     lost = (
         out / f"sub-HC001/func/sub-HC001_task-rest_{STD}_denoise-acompcor"
-        "_seed-SNaInsL_stat-fisherz_statmap.nii.gz"
+        "_seed-SNAInsL_stat-fisherz_statmap.nii.gz"
     )
     expected = nib.load(lost).get_fdata()
     lost.unlink()
