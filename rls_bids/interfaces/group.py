@@ -1,6 +1,5 @@
 """The general linear model over participants' maps."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,12 @@ NO_G = "Hedges g is defined from 2 residual degrees of freedom on; the model has
 
 _LIMIT = "confidence limit (95 %) of Hedges g at the maximum."
 CLUSTER_COLUMNS = {
-    "cluster": {"Description": "Number of the cluster; letters for further maxima in it."},
+    "cluster": {"Description": "Number of the cluster (26 neighbours); letters: further maxima."},
     "x_mm": {"Description": "Right is positive.", "Units": "mm"},
     "y_mm": {"Description": "Front is positive.", "Units": "mm"},
     "z_mm": {"Description": "Up is positive.", "Units": "mm"},
     "z": {"Description": "z value at the maximum; its sign is that of the contrast."},
-    "size_mm3": {"Description": "Volume of the cluster, at its first maximum.", "Units": "mm^3"},
+    "size_mm3": {"Description": "Volume of the cluster.", "Units": "mm^3"},
     "t": {"Description": "t at the maximum."},
     "p_uncorrected": {"Description": "Two-sided p at the maximum, not corrected."},
     "p_fdr": {"Description": "p at the maximum, adjusted for the false discovery rate."},
@@ -138,28 +137,29 @@ def _maxima(values: dict[str, Any], mask: Any, affine: Any, folder: Path) -> str
     """Write the local maxima of both signs, with what the maps hold there."""
     import nibabel as nib
     import numpy as np
-    from nilearn.reporting import get_clusters_table
 
-    names = list(CLUSTER_COLUMNS)
-    path = folder / "clusters.tsv"
-    if not (np.abs(values["z"]) > Z_FORMING).any():
-        path.write_text("\t".join(names) + "\n", encoding="utf-8")
-        return str(path)
+    from rls_bids.interfaces.images import voxel_sizes
+    from rls_bids.interfaces.tables import save_table
+    from rls_bids.numerics.clusters import local_maxima
 
     def volume_of(key: str) -> Any:
-        volume = np.full(mask.shape, np.nan)
-        volume[mask] = values.get(key, np.nan)
+        volume = np.zeros(mask.shape)
+        volume[mask] = values[key]
         return volume
 
-    image = nib.Nifti1Image(np.nan_to_num(volume_of("z")), affine)
-    with warnings.catch_warnings():
-        # One sign without a cluster is a result, not a fault.
-        warnings.filterwarnings("ignore", "No clusters found")
-        table = get_clusters_table(image, Z_FORMING, two_sided=True)
-    table.columns = names[: table.shape[1]]
-    points = table[["x_mm", "y_mm", "z_mm"]].to_numpy(dtype=float)
-    voxels = nib.affines.apply_affine(np.linalg.inv(affine), points).round().astype(int)
-    for key in names[table.shape[1] :]:
-        table[key] = volume_of(key)[tuple(voxels.T)]
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    sizes = voxel_sizes(affine)
+    found = local_maxima(volume_of("z"), Z_FORMING, sizes)
+    voxels = np.array([one.voxel for one in found], dtype=int).reshape(-1, 3)
+    places = nib.affines.apply_affine(affine, voxels)
+    columns = {name: places[:, axis] for axis, name in enumerate(("x_mm", "y_mm", "z_mm"))}
+    columns["size_mm3"] = np.array([one.n_voxels * np.prod(sizes) for one in found])
+    for key in set(CLUSTER_COLUMNS) & set(values):
+        columns[key] = volume_of(key)[tuple(voxels.T)]
+    names = np.array([one.name for one in found])
+    missing = np.full(len(found), np.nan)
+    path = folder / "clusters.tsv"
+    save_table(
+        {key: columns.get(key, names if key == "cluster" else missing) for key in CLUSTER_COLUMNS},
+        path,
+    )
     return str(path)

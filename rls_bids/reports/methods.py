@@ -185,7 +185,7 @@ def _software(installed: Mapping[str, str]) -> str:
     return (
         f"Results were computed by rls_bids {__version__} from data organised as BIDS [@bids], "
         "which it indexes with PyBIDS [@pybids] and processes as a graph of Nipype nodes "
-        "[@nipype]; pictures and peak tables use Nilearn [@nilearn]. "
+        "[@nipype]; brain masks of BOLD references are made with Nilearn [@nilearn]. "
         f"Versions: {listed}."
     )
 

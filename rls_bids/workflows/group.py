@@ -13,13 +13,13 @@ from rls_bids.engine.crashes import set_crash_dir
 from rls_bids.interfaces.figures import PlotGroupMap
 from rls_bids.interfaces.group import CLUSTER_COLUMNS, FitGroupMaps
 from rls_bids.interfaces.sink import WriteManifest
-from rls_bids.numerics import effects, glm
+from rls_bids.numerics import clusters, effects, glm
 from rls_bids.records import Template
 from rls_bids.settings import RunSettings
 from rls_bids.workflows.sinks import add_figure_sink, add_sink, node_name
 from rls_bids.workflows.stages import Place, Product, Stage
 
-VERSION = f"{glm.VERSION}.{effects.VERSION}"
+VERSION = f"{glm.VERSION}.{effects.VERSION}.{clusters.VERSION}"
 CLUSTERS = "Local maxima of |z| among voxels with an uncorrected two-sided p below .001."
 MAPS = (
     ("effect", None, "First minus second group: difference of mean Fisher z, adjusted."),
@@ -76,13 +76,13 @@ def _stage(design: SeedDesign, model: str, place: Place) -> Stage:
         )
         for stat, desc, text in MAPS
     ]
-    clusters = Product(
+    table = Product(
         key="clusters",
         path=naming.group_table(model, "clusters", **design.entities),
         metadata={"Description": CLUSTERS, **CLUSTER_COLUMNS, **about},
     )
     figure = naming.group_figure(model, "tmap", **names)
-    return Stage(fingerprint=stamp, products=(*images, clusters), figures=(figure,))
+    return Stage(fingerprint=stamp, products=(*images, table), figures=(figure,))
 
 
 def init_group_wf(
