@@ -17,6 +17,8 @@ from rls_bids.interfaces.manifest import load_manifest
 from rls_bids.interfaces.measure import region_on_grid, seed_record
 from rls_bids.records import Seed
 
+MARK_MM = 3.0
+
 
 class PlotAnatomyInputSpec(BaseInterfaceInputSpec):
     """Inputs of `PlotAnatomy`."""
@@ -221,6 +223,7 @@ def _mark_in_t1w(seed: Seed, inputs: Any, folder: Path) -> Any:
 
     from rls_bids.figures.maps import SeedMark
     from rls_bids.interfaces.images import load_mask, save_volume
+    from rls_bids.numerics.head import solid
     from rls_bids.numerics.resample import voxel_points
 
     if seed.kind == "mean":
@@ -228,14 +231,16 @@ def _mark_in_t1w(seed: Seed, inputs: Any, folder: Path) -> Any:
     mask, affine = load_mask(inputs.std_mask)
     points = np.load(inputs.points)
     if seed.mask:
-        # The region's voxels, each marked where the transform puts it, on a 2 mm T1w grid.
+        # The region's voxels, each marked where the transform puts it, on a coarse T1w grid
+        # that leaves no gaps between them.
         inside = points[region_on_grid(seed.mask, mask.shape, affine)[mask]]
-        origin = np.floor(inside.min(axis=0)) - 4
-        grid = np.diag([2.0, 2, 2, 1])
+        origin = np.floor(inside.min(axis=0)) - 2 * MARK_MM
+        grid = np.diag([MARK_MM, MARK_MM, MARK_MM, 1])
         grid[:3, 3] = origin
-        voxels = np.rint((inside - origin) / 2).astype(int)
-        volume = np.zeros(voxels.max(axis=0) + 3, dtype=np.uint8)
-        volume[tuple(voxels.T)] = 1
+        voxels = np.rint((inside - origin) / MARK_MM).astype(int)
+        volume = np.zeros(voxels.max(axis=0) + 3, dtype=bool)
+        volume[tuple(voxels.T)] = True
+        volume = solid(volume)
         path = save_volume(volume, grid, folder / f"{seed.name}.nii.gz", dtype=np.uint8)
         return SeedMark(name=seed.name, mask=path, network=seed.network)
     distance = np.linalg.norm(voxel_points(mask, affine) - np.array(seed.centre_mm), axis=1)
