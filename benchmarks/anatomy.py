@@ -30,7 +30,6 @@ CENTRE = np.array([0.0, -18.0, 8.0])
 TEMPLATE = locate_template("MNI152NLin2009cAsym", "2")
 BRAIN, MASK, AFFINE = standard_head(TEMPLATE.brain, TEMPLATE.space, "2")
 CODES = {"GM": 1, "WM": 2, "CSF": 3}
-N_THREADS = 2
 Points = NDArray[np.float64]
 
 
@@ -92,7 +91,7 @@ def affine_transform(t1w: str, mask: str, folder: Path) -> str:
     arguments = registration.normalization_arguments(
         fixed, moving, prefix, scheme, is_deformable=False
     )
-    anat.run_ants("antsRegistration", arguments, n_threads=N_THREADS, path=t1w)
+    anat.run_ants("antsRegistration", arguments, path=t1w)
     return f"{prefix}Composite.h5"
 
 
@@ -109,7 +108,6 @@ def planted_normalisation(size_mm: float, strength_mm: float, folder: Path) -> N
             mask=mask,
             template=TEMPLATE.brain,
             sloppy=sloppy,
-            n_threads=N_THREADS,
             version="1",
         )
         found[name] = timed(node, folder, f"normalisation, {name}").t1w_to_std
@@ -178,7 +176,7 @@ def real_head(path: str, reference: np.ndarray, folder: Path) -> None:
     """Print time and Dice of one T1w image."""
     folder.mkdir()
     print(path)
-    common = {"n_threads": N_THREADS, "version": "1"}
+    common = {"version": "1"}
     t1w = timed(anat.BiasCorrect(in_file=path, **common), folder, "bias field").out_file
     brain = timed(anat.ExtractBrain(in_file=t1w, **common), folder, "brain")
     print(f"  {brain.skull_state} head, mask by {brain.method}")

@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from rls_bids.interfaces.anat import run_ants
+from rls_bids.interfaces.anat import ONE_THREAD, run_ants
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ class NormalizeToTemplateInputSpec(BaseInterfaceInputSpec):
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     sloppy = traits.Bool(False, usedefault=True, desc="coarse levels only, for tests")
     random_seed = traits.Int(0, usedefault=True, desc="of the metric's sampling")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -98,7 +98,6 @@ class NormalizeToTemplate(SimpleInterface):
         run_ants(
             "antsRegistration",
             normalization_arguments(fixed, moving, str(prefix), scheme, self.inputs.random_seed),
-            n_threads=self.inputs.n_threads,
             path=self.inputs.in_file,
         )
         self._results["t1w_to_std"] = f"{prefix}Composite.h5"
@@ -147,7 +146,7 @@ class StandardPointsInputSpec(BaseInterfaceInputSpec):
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     space = traits.Str(mandatory=True, desc="name of the standard space")
     resolution = traits.Str(mandatory=True, desc="of the standard grid, mm")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -174,9 +173,7 @@ class StandardPoints(SimpleInterface):
         _, mask, affine = standard_head(
             self.inputs.template, self.inputs.space, self.inputs.resolution
         )
-        points = field_points(
-            self.inputs.transform, mask.shape, affine, folder, n_threads=self.inputs.n_threads
-        )
+        points = field_points(self.inputs.transform, mask.shape, affine, folder)
         np.save(folder / "points.npy", points[mask])
         self._results["points"] = str(folder / "points.npy")
         self._results["std_mask"] = save_mask(mask, affine, folder / "std_mask.nii.gz")
@@ -188,8 +185,6 @@ def field_points(
     shape: tuple[int, ...],
     affine: "NDArray[np.float64]",
     folder: Path,
-    *,
-    n_threads: int = 1,
 ) -> "NDArray[np.float32]":
     """Map every voxel centre of a grid through an ITK transform.
 
@@ -221,7 +216,6 @@ def field_points(
     run_ants(
         "antsApplyTransforms",
         ["-d", "3", "--float", "0", "-i", grid, "-r", grid, "-t", transform, "-o", f"[{out},1]"],
-        n_threads=n_threads,
         path=transform,
     )
     image: Any = nib.load(out)
@@ -244,7 +238,7 @@ class ResampleToStandardInputSpec(BaseInterfaceInputSpec):
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     space = traits.Str(mandatory=True, desc="name of the standard space")
     resolution = traits.Str(mandatory=True, desc="of the standard grid, mm")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -274,9 +268,7 @@ class ResampleToStandard(SimpleInterface):
 
         folder = Path(runtime.cwd)
         shape, affine = standard_grid(self.inputs.space, self.inputs.resolution)
-        points = field_points(
-            self.inputs.transform, shape, affine, folder, n_threads=self.inputs.n_threads
-        )
+        points = field_points(self.inputs.transform, shape, affine, folder)
         flat = np.asarray(points.reshape(-1, 3), dtype=np.float64)
         orders: dict[str, Literal[0, 1, 3]] = {"t1w": 3, "mask": 0, "dseg": 0}
         orders |= {"GM": 1, "WM": 1, "CSF": 1}
@@ -300,7 +292,7 @@ class CoregisterInputSpec(BaseInterfaceInputSpec):
     t1w = File(exists=True, mandatory=True, desc="bias-corrected T1w image")
     mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
     random_seed = traits.Int(0, usedefault=True, nohash=True, desc="not used: nothing is random")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of ITK")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -369,7 +361,6 @@ def _bold_brain(inputs: Any, folder: Path) -> "tuple[Any, NDArray[np.bool_]]":
     run_ants(
         "N4BiasFieldCorrection",
         [*options, "-i", raw, "-x", str(folder / "boldref_brain.nii.gz"), "-o", str(out)],
-        n_threads=inputs.n_threads,
         path=inputs.boldref,
     )
     return load_volume(out), load_mask(folder / "boldref_brain.nii.gz")[0]
