@@ -51,6 +51,7 @@ WORKER_LOST_HINT = (
 BAD_PLUGIN_FILE = "--nipype-plugin-file {path} {problem}."
 PLUGIN_HINT = 'It is a TOML, JSON or YAML file with plugin = "NAME" and a table plugin_args.'
 SLOW_NODE_S = 5.0
+EXIT_STATUS_S = 2.0
 """Nodes that take longer (s) are told as progress."""
 
 
@@ -156,6 +157,8 @@ class PoolPlugin(MultiProcPlugin):
     def _worker_lost(self) -> WorkerLostError:
         """Make the sentence, from what ran and how the worker ended."""
         nodes = list(self._nodes.values())
+        for worker in self._workers:
+            worker.join(EXIT_STATUS_S)  # a moment passes before the system tells how it ended
         codes = [worker.exitcode for worker in self._workers]
         fatal = [code for code in codes if code not in (None, 0, -signal.SIGTERM)]
         how = f"exit status {fatal[0]}" if fatal else "status unknown"
