@@ -50,18 +50,27 @@ format: $(VENV)/.setup-dev  ## let ruff sort imports and lay out the code
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
+# $(call study,FOLDER,PHANTOM OPTIONS): a synthetic cohort from raw data to the group report.
+define study
+	test -f $(1)/bids/participants.tsv || $(BIN)/rls_bids_phantom $(1)/bids --size small --random-seed 1 $(2)
+	$(BIN)/rls_bids $(1)/bids $(1)/derivatives/rls_bids participant -w $(1)/work --n-cpus $(N_CPUS)
+	$(BIN)/rls_bids $(1)/bids $(1)/derivatives/rls_bids group -w $(1)/work --n-cpus $(N_CPUS)
+endef
+RECOVERY = $(BIN)/python -m rls_bids.phantom.recovery
+
 demo: setup  ## synthetic cohort, preprocessing, seed maps, group comparison
-	$(BIN)/rls_bids_phantom $(DEMO)/bids --size small --random-seed 1
-	$(BIN)/rls_bids $(DEMO)/bids $(DEMO)/derivatives/rls_bids participant \
-	  -w $(DEMO)/work --n-cpus $(N_CPUS)
-	$(BIN)/rls_bids $(DEMO)/bids $(DEMO)/derivatives/rls_bids group \
-	  -w $(DEMO)/work --n-cpus $(N_CPUS)
+	$(call study,$(DEMO))
+	@echo 'What was planted, and what was found:'
+	-@$(RECOVERY) $(DEMO)/bids $(DEMO)/derivatives/rls_bids
 	@echo 'The group report:'
 	@ls -1 "$(CURDIR)/$(DEMO)"/derivatives/rls_bids/group/model-*.html
 
-validate: setup  ## the BIDS validator over the demo's input and output
+validate: demo  ## the demo's effects are found; a mirrored truth and a null cohort are not
 	$(BIN)/bids-validator-deno $(DEMO)/bids --ignoreWarnings
 	$(BIN)/bids-validator-deno $(DEMO)/derivatives/rls_bids --ignoreWarnings
+	! $(RECOVERY) $(DEMO)/bids $(DEMO)/derivatives/rls_bids --mirrored
+	$(call study,$(DEMO)/null,--effect 0)
+	! $(RECOVERY) $(DEMO)/null/bids $(DEMO)/null/derivatives/rls_bids
 
 benchmark: setup  ## the figures of docs/performance.md
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
