@@ -84,15 +84,12 @@ def affine_transform(t1w: str, mask: str, folder: Path) -> str:
     """Stop after the affine step; returns the transform."""
     head, brain = load_volume(t1w), load_volume(mask)
     scheme = registration.SCHEMES["fine"]
-    moving = stage_for_itk(Volume(head.data * brain.data, head.affine), folder / "moving.nii.gz")
+    stage_for_itk(Volume(head.data * brain.data, head.affine), folder / "moving.nii.gz")
     template = Volume(*coarse_brain(*load_volume(TEMPLATE.brain), scheme.size_mm))
-    fixed = stage_for_itk(template, folder / "fixed.nii.gz")
-    prefix = str(folder / "affine")
-    arguments = registration.normalization_arguments(
-        fixed, moving, prefix, scheme, is_deformable=False
-    )
-    anat.run_ants("antsRegistration", arguments, path=t1w)
-    return f"{prefix}Composite.h5"
+    stage_for_itk(template, folder / "fixed.nii.gz")
+    arguments = registration.normalization_arguments(scheme, is_deformable=False)
+    anat.run_ants("antsRegistration", arguments, folder=folder, path=t1w)
+    return str(folder / f"{registration.PREFIX}Composite.h5")
 
 
 def planted_normalisation(size_mm: float, strength_mm: float, folder: Path) -> None:
@@ -123,7 +120,7 @@ def planted_normalisation(size_mm: float, strength_mm: float, folder: Path) -> N
         )
 
 
-def far_starts(size_mm: float, n_starts: int = 10) -> None:
+def far_starts(size_mm: float, n_starts: int = 6) -> None:
     """Print the error of coregistration from 20 mm and 20 degrees, fluid bright, biased, noisy."""
     rng = np.random.default_rng(11)
     contrast = np.where(MASK, 160 - BRAIN, 0).astype(np.float32)
@@ -206,7 +203,7 @@ def main(heads: list[str]) -> None:
             real_head(str(Path(head).resolve()), reference, folder / f"head{number}")
         for size_mm in (3.0, 4.0):
             far_starts(size_mm)
-        for size_mm, strength_mm in ((2.0, 4.0), (1.0, 4.0), (1.0, 6.0)):
+        for size_mm, strength_mm in ((2.0, 4.0), (1.0, 4.0)):
             planted_normalisation(size_mm, strength_mm, folder / f"{size_mm:g}-{strength_mm:g}")
 
 

@@ -1,5 +1,6 @@
 """The T1w image: bias field, brain, tissues."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ ROBEX_SEED = 0
 ONE_THREAD = "accepted and not used: ITK runs on one thread, see run_ants"
 
 
-def run_ants(program: str, arguments: "Sequence[str]", *, path: str) -> None:
+def run_ants(program: str, arguments: "Sequence[str]", *, folder: Path, path: str) -> None:
     """Run one of the ANTs programs inside this process, on one thread.
 
     With two threads ITK adds in an order that differs from run to run, and a registration ends up
@@ -52,7 +53,10 @@ def run_ants(program: str, arguments: "Sequence[str]", *, path: str) -> None:
     program : str
         Its name, as on the ANTs command line.
     arguments : sequence of str
-        Its options; all images as files, so that nothing is left in a temporary folder.
+        Its options; all images as files, so that nothing is left in a temporary folder, and as
+        names in ``folder``, since a comma or a bracket in a path would end an argument.
+    folder : Path
+        Where the program runs.
     path : str
         What to name in the message on failure.
 
@@ -64,7 +68,8 @@ def run_ants(program: str, arguments: "Sequence[str]", *, path: str) -> None:
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # read when ITK is first used
     from ants.internal import get_lib_fn
 
-    status = get_lib_fn(program)(list(arguments))
+    with contextlib.chdir(folder):
+        status = get_lib_fn(program)(list(arguments))
     if status:
         raise RlsBidsError(
             ANTS_FAILED.format(program=program, status=status, path=path), ANTS_FAILED_HINT
@@ -114,15 +119,16 @@ class BiasCorrect(SimpleInterface):
         bright = volume.data > 0.1 * np.percentile(volume.data, 99)
         if self.inputs.mask:
             bright &= load_mask(self.inputs.mask)[0]
-        staged = stage_for_itk(self.inputs.in_file, folder / "staged.nii.gz")
-        mask = save_mask(bright, volume.affine, folder / "bright.nii.gz", code=SCANNER_CODE)
+        stage_for_itk(self.inputs.in_file, folder / "staged.nii.gz")
+        save_mask(bright, volume.affine, folder / "bright.nii.gz", code=SCANNER_CODE)
         spacing_mm, rounds = (8.0, "30x30x30") if self.inputs.sloppy else (6.0, "50x50x50x50")
         shrink = max(1, round(spacing_mm / min(voxel_sizes(volume.affine))))
         found = folder / "n4.nii.gz"
         options = f"-d 3 -s {shrink} -b [200] -c [{rounds},1e-6] -v 0".split()
         run_ants(
             "N4BiasFieldCorrection",
-            [*options, "-i", staged, "-x", mask, "-o", str(found)],
+            [*options, "-i", "staged.nii.gz", "-x", "bright.nii.gz", "-o", found.name],
+            folder=folder,
             path=self.inputs.in_file,
         )
         corrected = np.where(volume.data == 0, np.float32(0), load_volume(found).data)
@@ -234,7 +240,7 @@ def _robex_mask(inputs: Any, folder: Path) -> "NDArray[np.bool_]":
     """Run ROBEX (Iglesias 2011, 10.1109/TMI.2011.2138152) in a folder of its own.
 
     The binary builds shell commands from its paths without quoting them, so it sees relative
-    names only, in a folder whose path has no blanks, with links to its data.
+    names only, in a folder whose path is plain, with links to its data.
     """
     import shutil
     import subprocess
@@ -251,7 +257,7 @@ def _robex_mask(inputs: Any, folder: Path) -> "NDArray[np.bool_]":
     volume = load_volume(inputs.in_file)
     canonical = nib.as_closest_canonical(nib.Nifti1Image(volume.data, volume.affine))
     mask = None
-    with tempfile.TemporaryDirectory(prefix="robex", dir=_without_blanks(folder)) as name:
+    with tempfile.TemporaryDirectory(prefix="robex", dir=_plain(folder)) as name:
         place = Path(name)
         for part in ("dat", "ref_vols"):
             (place / part).symlink_to(source / part)
@@ -275,12 +281,13 @@ def _robex_mask(inputs: Any, folder: Path) -> "NDArray[np.bool_]":
     return np.asarray(nib.orientations.apply_orientation(mask, back), dtype=bool)
 
 
-def _without_blanks(folder: Path) -> str:
-    """Return a folder for temporary files whose path has no blanks, the given one if possible."""
+def _plain(folder: Path) -> str:
+    """Return a folder for temporary files whose path is plain to a shell, if there is one."""
+    import re
     import tempfile
 
     for candidate in (str(folder), tempfile.gettempdir()):
-        if not any(character.isspace() for character in candidate):
+        if re.fullmatch(r"[\w/.+-]+", candidate):
             return candidate
     return str(folder)
 
@@ -346,14 +353,15 @@ class SegmentTissue(SimpleInterface):
         mask, _ = load_mask(self.inputs.mask)
         low, high = np.percentile(volume.data[mask], (0.5, 99.5))
         clipped = Volume(np.clip(volume.data, low, high), volume.affine)
-        staged = stage_for_itk(clipped, folder / "staged.nii.gz")
-        inside = save_mask(mask, volume.affine, folder / "mask.nii.gz", code=SCANNER_CODE)
+        stage_for_itk(clipped, folder / "staged.nii.gz")
+        save_mask(mask, volume.affine, folder / "mask.nii.gz", code=SCANNER_CODE)
         rounds = 3 if self.inputs.sloppy else 8
         options = f"-d 3 -i KMeans[3] -m [0.1,1x1x1] -c [{rounds},0] -v 0".split()
-        output = f"[{folder / 'classes.nii.gz'},{folder / 'class%d.nii.gz'}]"
+        output = "[classes.nii.gz,class%d.nii.gz]"
         run_ants(
             "Atropos",
-            [*options, "-a", staged, "-x", inside, "-o", output],
+            [*options, "-a", "staged.nii.gz", "-x", "mask.nii.gz", "-o", output],
+            folder=folder,
             path=self.inputs.in_file,
         )
         names = ("CSF", "GM", "WM")

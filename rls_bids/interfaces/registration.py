@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FINE_HEAD_MM = 1.75
+PREFIX = "t1w_to_std"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,54 +90,50 @@ class NormalizeToTemplate(SimpleInterface):
         folder = Path(runtime.cwd)
         head = load_volume(self.inputs.in_file)
         mask, _ = load_mask(self.inputs.mask)
-        moving = stage_for_itk(Volume(head.data * mask, head.affine), folder / "moving.nii.gz")
+        stage_for_itk(Volume(head.data * mask, head.affine), folder / "moving.nii.gz")
         is_fine = max(voxel_sizes(head.affine)) < FINE_HEAD_MM
         scheme = SCHEMES["sloppy" if self.inputs.sloppy else "fine" if is_fine else "coarse"]
         template = Volume(*coarse_brain(*load_volume(self.inputs.template), scheme.size_mm))
-        fixed = stage_for_itk(template, folder / "fixed.nii.gz")
-        prefix = folder / "t1w_to_std"
+        stage_for_itk(template, folder / "fixed.nii.gz")
         run_ants(
             "antsRegistration",
-            normalization_arguments(fixed, moving, str(prefix), scheme, self.inputs.random_seed),
+            normalization_arguments(scheme, self.inputs.random_seed),
+            folder=folder,
             path=self.inputs.in_file,
         )
-        self._results["t1w_to_std"] = f"{prefix}Composite.h5"
-        self._results["std_to_t1w"] = f"{prefix}InverseComposite.h5"
+        self._results["t1w_to_std"] = str(folder / f"{PREFIX}Composite.h5")
+        self._results["std_to_t1w"] = str(folder / f"{PREFIX}InverseComposite.h5")
         return runtime
 
 
 def normalization_arguments(
-    fixed: str,
-    moving: str,
-    prefix: str,
-    scheme: Scheme,
-    random_seed: int = 0,
-    *,
-    is_deformable: bool = True,
+    scheme: Scheme, random_seed: int = 0, *, is_deformable: bool = True
 ) -> list[str]:
     """Return the options of antsRegistration for a head and a template.
 
+    The brains are ``fixed.nii.gz``, the standard one at ``scheme.size_mm``, and ``moving.nii.gz``,
+    the participant's; the composite transforms begin with ``PREFIX``.
+
     Parameters
     ----------
-    fixed, moving : str
-        Brains: the standard one at ``scheme.size_mm``, the participant's at any resolution.
-    prefix : str
-        How the names of the two composite transforms start.
+    scheme : Scheme
+        Metric and rounds.
     random_seed : int
         Taken plus one, since ITK takes zero for the time of day.
     is_deformable : bool
         False ends after the affine step, to compare with.
     """
+    images = "fixed.nii.gz,moving.nii.gz"
     arguments = ["-d", "3", "--float", "1", "-u", "1", "-w", "[0.005,0.995]"]
-    arguments += ["--random-seed", str(random_seed + 1), "-r", f"[{fixed},{moving},1]"]
+    arguments += ["--random-seed", str(random_seed + 1), "-r", f"[{images},1]"]
     for transform in ("Rigid[0.1]", "Affine[0.1]"):
-        arguments += ["-t", transform, "-m", f"MI[{fixed},{moving},1,32,Regular,0.25]"]
+        arguments += ["-t", transform, "-m", f"MI[{images},1,32,Regular,0.25]"]
         arguments += ["-c", "[100x50,1e-6,10]", "-f", "4x3", "-s", "2x1vox"]
     if is_deformable:
-        metric = f"{scheme.metric}[{fixed},{moving},1,{scheme.radius_or_bins}]"
+        metric = f"{scheme.metric}[{images},1,{scheme.radius_or_bins}]"
         arguments += ["-t", "SyN[0.4,3,0]", "-m", metric, "-c", f"[{scheme.rounds},1e-6,10]"]
         arguments += ["-f", scheme.shrink, "-s", "2x1x0vox"]
-    return [*arguments, "--write-composite-transform", "1", "-o", prefix]
+    return [*arguments, "--write-composite-transform", "1", "-o", PREFIX]
 
 
 class StandardPointsInputSpec(BaseInterfaceInputSpec):
@@ -211,11 +208,15 @@ def field_points(
     from rls_bids.numerics.resample import voxel_points
 
     empty = Volume(np.zeros(shape, np.float32), affine)
-    grid = stage_for_itk(empty, folder / "grid.nii.gz")
-    out = folder / "field.nii"
+    grid, out, link = folder / "grid.nii.gz", folder / "field.nii", folder / "transform.h5"
+    stage_for_itk(empty, grid)
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(transform).resolve())
+    options = ["-d", "3", "--float", "0", "-i", grid.name, "-r", grid.name]
     run_ants(
         "antsApplyTransforms",
-        ["-d", "3", "--float", "0", "-i", grid, "-r", grid, "-t", transform, "-o", f"[{out},1]"],
+        [*options, "-t", link.name, "-o", f"[{out.name},1]"],
+        folder=folder,
         path=transform,
     )
     image: Any = nib.load(out)
@@ -352,18 +353,19 @@ def _bold_brain(inputs: Any, folder: Path) -> "tuple[Any, NDArray[np.bool_]]":
     from rls_bids.interfaces.images import load_mask, load_volume, stage_for_itk, voxel_sizes
 
     boldref = load_volume(inputs.boldref)
-    raw = stage_for_itk(boldref, folder / "boldref.nii.gz")
+    stage_for_itk(boldref, folder / "staged.nii.gz")
     mask = compute_epi_mask(nib.Nifti1Image(boldref.data, boldref.affine), opening=1)
-    nib.save(mask, folder / "boldref_brain.nii.gz")
+    nib.save(mask, folder / "staged_brain.nii.gz")
     shrink = max(2, round(BIAS_SIZE_MM / max(voxel_sizes(boldref.affine))))
     out = folder / "boldref_n4.nii.gz"
     options = f"-d 3 -s {shrink} -b [200] -c [30x30x30,1e-5] -v 0".split()
     run_ants(
         "N4BiasFieldCorrection",
-        [*options, "-i", raw, "-x", str(folder / "boldref_brain.nii.gz"), "-o", str(out)],
+        [*options, "-i", "staged.nii.gz", "-x", "staged_brain.nii.gz", "-o", out.name],
+        folder=folder,
         path=inputs.boldref,
     )
-    return load_volume(out), load_mask(folder / "boldref_brain.nii.gz")[0]
+    return load_volume(out), load_mask(folder / "staged_brain.nii.gz")[0]
 
 
 def _coregistration_images(

@@ -40,8 +40,10 @@ def dressed(data, rng=None):
 
 @pytest.fixture
 def inside(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    folder = tmp_path / "odd, [folder]"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def dice(a, b):

@@ -1,6 +1,7 @@
 """Normalisation, standard points and coregistration against planted transforms."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -91,7 +92,7 @@ def normalise(template, head, folder, **inputs):
 @pytest.fixture(scope="module")
 def sloppy(template, head, tmp_path_factory):
     """Transforms of the head by the sloppy scheme."""
-    return normalise(template, head, tmp_path_factory.mktemp("sloppy"), sloppy=True)
+    return normalise(template, head, tmp_path_factory.mktemp("sloppy, [in] a folder"), sloppy=True)
 
 
 def errors_mm(transform, standard, bend, folder):
@@ -163,8 +164,9 @@ def test_points_agree_with_ants(sloppy, standard, tmp_path):
     transform = sloppy.t1w_to_std
     points = registration.field_points(transform, mask.shape, affine, tmp_path)[mask][::9999]
     lps = voxel_points(mask, affine)[::9999] * (-1, -1, 1)
+    plain = shutil.copy(transform, tmp_path / "transform.h5")
     frame = pd.DataFrame(lps, columns=["x", "y", "z"])
-    oracle = ants.apply_transforms_to_points(3, frame, [transform], whichtoinvert=[False])
+    oracle = ants.apply_transforms_to_points(3, frame, [str(plain)], whichtoinvert=[False])
     oracle = oracle[["x", "y", "z"]].to_numpy() * (-1, -1, 1)
     np.testing.assert_allclose(points, oracle, atol=0.01)
 
