@@ -121,6 +121,21 @@ class PoolPlugin(MultiProcPlugin):
     def _clear_task(self, taskid: int) -> None:
         del self._futures[taskid], self._nodes[taskid]
 
+    def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:  # noqa: ARG002
+        """Put what only writes first, then one participant after the other.
+
+        What is computed reaches the output directory at once, and an interrupted run leaves
+        whole participants behind instead of a little of each.
+        """
+        return sorted(
+            (int(job) for job in jobids),
+            key=lambda job: (
+                not self.procs[job].run_without_submitting,
+                participant_of(self.procs[job]) or "",
+                job,
+            ),
+        )
+
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
         if self._lost is not None:
             raise self._worker_lost() from self._lost
