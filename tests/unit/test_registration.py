@@ -164,7 +164,7 @@ def test_points_agree_with_ants(sloppy, standard, tmp_path):
     transform = sloppy.t1w_to_std
     points = registration.field_points(transform, mask.shape, affine, tmp_path)[mask][::9999]
     lps = voxel_points(mask, affine)[::9999] * (-1, -1, 1)
-    plain = shutil.copy(transform, tmp_path / "transform.h5")
+    plain = shutil.copy(transform, tmp_path / "copied.h5")
     frame = pd.DataFrame(lps, columns=["x", "y", "z"])
     oracle = ants.apply_transforms_to_points(3, frame, [str(plain)], whichtoinvert=[False])
     oracle = oracle[["x", "y", "z"]].to_numpy() * (-1, -1, 1)
