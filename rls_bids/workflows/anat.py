@@ -88,7 +88,6 @@ def _make_nodes(
             in_file=anatomy.t1w, sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION
         ),
         name="bias_correction",
-        n_procs=threads,
     )
     brain = pe.Node(
         ExtractBrain(mode=anat.skull_strip, n_threads=threads, version=ANAT_VERSION),
@@ -98,7 +97,6 @@ def _make_nodes(
     tissue = pe.Node(
         SegmentTissue(sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION),
         name="tissue_segmentation",
-        n_procs=threads,
         mem_gb=1.5,
     )
     normalise = pe.Node(
@@ -110,7 +108,6 @@ def _make_nodes(
             version=ANAT_VERSION,
         ),
         name="normalisation",
-        n_procs=threads,
         mem_gb=3,
     )
     standard = pe.Node(

@@ -77,7 +77,6 @@ def _make_nodes(
             n_threads=run.omp_nthreads, random_seed=run.random_seed, version=COREGISTRATION_VERSION
         ),
         name="coregistration",
-        n_procs=run.omp_nthreads,
         mem_gb=1,
     )
     resampling = pe.Node(
