@@ -57,6 +57,6 @@ def node_name(*parts: str | None) -> str:
     Examples
     --------
     >>> node_name("sub", "01", None, "acq-x")
-    'sub_01_acqx'
+    'sub_01_acqX'
     """
     return "_".join(camel_label(part) for part in parts if part)
