@@ -67,7 +67,8 @@ def run_participant(settings: Settings) -> int:
     write_descriptions(settings.input.output_dir)
     for note in notes:
         _tell(note)
-    return exit_status(participants, notes, n_strategies=len(settings.denoise.strategies))
+    n_strategies = 0 if settings.run.anat_only else len(settings.denoise.strategies)
+    return exit_status(participants, notes, n_strategies=n_strategies)
 
 
 def new_run_id() -> str:
@@ -134,8 +135,9 @@ def exit_status(
 ) -> int:
     """Return 0, 1 or 65 for what happened to the requested participants.
 
-    Something that failed gives 1, but 65 when unusable input data explain all of it: no requested
-    participant came through, or some were merely refused for too little data.
+    ``n_strategies`` is 0 where only the anatomy was asked for. Something that failed gives 1, but
+    65 when unusable input data explain all of it: no requested participant came through, or some
+    were merely refused for too little data.
     """
     failed = [note for note in notes if note.level == "failed"]
     unusable = set()
@@ -149,7 +151,8 @@ def exit_status(
         ]
         broken = any(note.participant == participant.label for note in failed)
         n_expected = len(participant.sessions) * n_strategies
-        if broken or not participant.sessions or len(refused) >= n_expected > 0:
+        wanted = participant.sessions if n_strategies else participant.anatomies
+        if broken or not wanted or len(refused) >= n_expected > 0:
             unusable.add(participant.label)
     if not failed and not unusable:
         return EXIT_OK
