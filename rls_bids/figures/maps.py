@@ -14,6 +14,7 @@ from rls_bids.figures.planes import (
     Floats,
     ImageLike,
     Overlay,
+    Panel,
     Scene,
     Volume,
     bounds_of,
@@ -22,6 +23,7 @@ from rls_bids.figures.planes import (
     load_volume,
     plane_size,
     sample_plane,
+    shared_axes,
     slice_positions,
 )
 
@@ -66,7 +68,9 @@ def _centre_of(mark: SeedMark) -> Point:
     return float(centre[0]), float(centre[1]), float(centre[2])
 
 
-def _draw_mark(axes: "Axes", mark: SeedMark, plane: str, position_mm: float) -> None:
+def _draw_mark(
+    panel: Panel, mark: SeedMark, plane: str, position_mm: float, bounds: Floats
+) -> None:
     """Draw the circle in which the slice cuts a sphere."""
     from matplotlib.patches import Circle
 
@@ -76,10 +80,11 @@ def _draw_mark(axes: "Axes", mark: SeedMark, plane: str, position_mm: float) -> 
     if distance >= mark.radius_mm:
         return
     across, up = _IN_PLANE[plane]
-    place = (mark.centre_mm[across], mark.centre_mm[up])
-    radius = float(np.sqrt(mark.radius_mm**2 - distance**2))
-    axes.add_patch(Circle(place, radius, fill=False, ec="black", lw=2.6))
-    axes.add_patch(Circle(place, radius, fill=False, ec=style.YELLOW, lw=1.3))
+    scale, left, bottom = panel.place(plane, bounds)
+    place = (left + scale * mark.centre_mm[across], bottom + scale * mark.centre_mm[up])
+    radius = scale * float(np.sqrt(mark.radius_mm**2 - distance**2))
+    for colour, width in (("black", 2.6), (style.YELLOW, 1.3)):
+        panel.axes.add_patch(Circle(place, radius, fill=False, ec=colour, lw=width))
 
 
 def _mask_contours(marks: Sequence[SeedMark]) -> tuple[Contour, ...]:
@@ -109,9 +114,9 @@ def plot_seeds_on_t1w(t1w: ImageLike, seeds: Sequence[SeedMark], out_file: str |
     """
     head = load_volume(t1w)
     window = _window_around(head, [_centre_of(mark) for mark in seeds])
-    head_room, strip, panel = 0.55, 0.24, (style.WIDTH_INCH - 7 * _GAP) / 6
+    head_room, strip, size = 0.55, 0.24, (style.WIDTH_INCH - 7 * _GAP) / 6
     n_rows = max(1, -(-len(seeds) // 2))
-    total = head_room + n_rows * (panel + strip)
+    total = head_room + n_rows * (size + strip)
     with style.house_style():
         figure = style.new_figure(total)
         style.heading(
@@ -120,20 +125,22 @@ def plot_seeds_on_t1w(t1w: ImageLike, seeds: Sequence[SeedMark], out_file: str |
             f"Close-ups of {2 * _WINDOW_MM:.0f} mm through each seed; "
             "each outline should lie inside its structure.",
         )
+        shared = shared_axes(figure)
         for index, mark in enumerate(seeds):
             row, side = divmod(index, 2)
-            top = total - head_room - row * (panel + strip)
-            left = _GAP + side * 3 * (panel + _GAP)
-            figure.text(left / style.WIDTH_INCH, (top - 0.18) / total, _seed_words(mark))
+            top = total - head_room - row * (size + strip)
+            left = _GAP + side * 3 * (size + _GAP)
+            shared.text(left, top - 0.18, _seed_words(mark))
             scene = Scene(background=head, window=window, contours=_mask_contours([mark]))
             for number, plane in enumerate(PLANES):
-                box = (
-                    (left + number * (panel + _GAP)) / style.WIDTH_INCH,
-                    (top - strip - panel + 0.02) / total,
-                    panel / style.WIDTH_INCH,
-                    (panel - 0.02) / total,
+                panel = Panel(
+                    axes=shared,
+                    left=left + number * (size + _GAP),
+                    bottom=top - strip - size + 0.02,
+                    width=size,
+                    height=size - 0.02,
                 )
-                _close_up(figure.add_axes(box), scene, mark, plane)
+                _close_up(panel, scene, mark, plane)
         return style.save(figure, out_file, is_photo=True)
 
 
@@ -159,12 +166,12 @@ def _box(centre: Point, reach_mm: float) -> Floats:
     return bounds
 
 
-def _close_up(axes: "Axes", scene: Scene, mark: SeedMark, plane: str) -> None:
+def _close_up(panel: Panel, scene: Scene, mark: SeedMark, plane: str) -> None:
     centre = _centre_of(mark)
     bounds = _box(centre, _WINDOW_MM)
     position = centre[_THROUGH[plane]]
-    draw_slice(axes, scene, plane, position, bounds)
-    _draw_mark(axes, mark, plane, position)
+    draw_slice(panel, scene, plane, position, bounds)
+    _draw_mark(panel, mark, plane, position, bounds)
 
 
 def _seed_words(mark: SeedMark) -> str:
@@ -272,15 +279,16 @@ def draw_map(
     figure = style.new_figure(total)
     style.heading(figure, look.title, look.subtitle)
     centre = _centre_of(seeds[0]) if seeds else tuple(bounds.mean(axis=1))
-    left = _GAP
+    shared, left, bottom = shared_axes(figure), _GAP, total - head - big_height
     for plane, (width, height) in zip(PLANES, shares, strict=True):
         inch = big_height * width / height
-        axes = _place(figure, left, total - head - big_height, inch, big_height)
-        _map_panel(axes, scene, plane, float(centre[_THROUGH[plane]]), bounds, seeds)
+        panel = Panel(axes=shared, left=left, bottom=bottom, width=inch, height=big_height)
+        _map_panel(panel, scene, plane, float(centre[_THROUGH[plane]]), bounds, seeds)
         left += inch + _GAP
     for index, position in enumerate(slice_positions(bounds, "axial", small)):
-        axes = _place(figure, _GAP + index * (small_width + _GAP), _GAP, small_width, small_height)
-        _map_panel(axes, scene, "axial", position, bounds, seeds)
+        left = _GAP + index * (small_width + _GAP)
+        panel = Panel(axes=shared, left=left, bottom=_GAP, width=small_width, height=small_height)
+        _map_panel(panel, scene, "axial", position, bounds, seeds)
     _colour_bar(figure, (total - head - big_height, big_height), vmax, threshold, look.unit)
     return figure
 
@@ -294,16 +302,16 @@ def _place(figure: "Figure", left: float, bottom: float, width: float, height: f
 
 
 def _map_panel(
-    axes: "Axes",
+    panel: Panel,
     scene: Scene,
     plane: str,
     position_mm: float,
     bounds: Floats,
     seeds: Sequence[SeedMark],
 ) -> None:
-    draw_slice(axes, scene, plane, position_mm, bounds)
+    draw_slice(panel, scene, plane, position_mm, bounds)
     for mark in seeds:
-        _draw_mark(axes, mark, plane, position_mm)
+        _draw_mark(panel, mark, plane, position_mm, bounds)
 
 
 def _colour_bar(

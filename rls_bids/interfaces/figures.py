@@ -18,6 +18,7 @@ from rls_bids.interfaces.measure import region_on_grid, seed_record
 from rls_bids.records import Seed
 
 MARK_MM = 3.0
+MAP_WORDS = "{MinutesKept:.1f} minutes kept, {DegreesOfFreedom} residual degrees of freedom"
 
 
 class PlotAnatomyInputSpec(BaseInterfaceInputSpec):
@@ -274,7 +275,9 @@ class PlotSeedMaps(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from rls_bids.figures.maps import MapLook, plot_seed_map
+        from rls_bids.figures.planes import load_volume
 
+        template = load_volume(self.inputs.template)
         seeds = {plain["name"]: seed_record(plain) for plain in self.inputs.seeds}
         maps = {entry["key"]: entry for entry in load_manifest(self.inputs.manifest)}
         for name, path in self.inputs.paths.items():
@@ -284,9 +287,13 @@ class PlotSeedMaps(SimpleInterface):
             draw = partial(
                 plot_seed_map,
                 entry["file"],
-                self.inputs.template,
+                template,
                 marks_of(seeds[name], seeds),
-                MapLook(title=f"Connectivity of {name}", unit="Fisher z"),
+                MapLook(
+                    title=f"Connectivity of {name}",
+                    subtitle=MAP_WORDS.format(**entry["metadata"]),
+                    unit="Fisher z",
+                ),
             )
             atomic_write(Path(self.inputs.base_dir, path), draw)
         return runtime

@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 from rls_bids.dataset.description import read_json
 from rls_bids.interfaces.manifest import save_manifest
 from rls_bids.records import Seed
-from rls_bids.resources.templates import locate_region
+from rls_bids.resources.templates import load_probability, locate_region
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,16 +134,14 @@ def region_on_grid(
     -------
     (X, Y, Z) bool array
     """
-    import nibabel as nib
     import numpy as np
 
     from rls_bids.numerics.resample import resample_volume, voxel_points
 
     region = locate_region(name)
-    image = nib.Nifti1Image.from_filename(region.path)
-    probability = np.asarray(image.dataobj[..., region.index], dtype=np.float32)
+    probability, atlas_affine = load_probability(region)
     points = voxel_points(np.ones(shape, dtype=bool), affine)
-    values = resample_volume(probability, image.affine, points, order=1)
+    values = resample_volume(probability, atlas_affine, points, order=1)
     return np.asarray((values >= region.threshold).reshape(shape))
 
 

@@ -236,11 +236,17 @@ def test_seed_map_shows_the_blob_in_red_on_its_side(head):
         figure.canvas.draw()
     picture = np.asarray(figure.canvas.buffer_rgba())[::-1] / 255
     is_red = (picture[..., 0] > 0.35) & (picture[..., 1] < 0.3) & (picture[..., 2] < 0.35)
-    for axes in figure.axes[:2]:  # axial, coronal
-        (left, bottom), (right, top) = axes.get_window_extent().get_points().astype(int)
-        middle = int(axes.transData.transform((0, 0))[0])
-        assert is_red[bottom:top, left:middle].sum() > 500
-        assert is_red[bottom:top, middle:right].sum() == 0
+    shared = figure.axes[0]
+    sides = [text for text in shared.texts if text.get_text() in {"L", "R"}]
+    for left, right in (sides[:2], sides[2:4]):  # axial, coronal
+        assert (left.get_text(), right.get_text()) == ("L", "R")
+        (x_left, row), (x_right, _) = (
+            shared.transData.transform(text.get_position()).astype(int) for text in (left, right)
+        )
+        middle = (x_left + x_right) // 2
+        rows = slice(row - 150, row + 150)
+        assert is_red[rows, x_left:middle].sum() > 500
+        assert is_red[rows, middle:x_right].sum() == 0
 
 
 def test_group_figures(head, tmp_path):
