@@ -75,10 +75,15 @@ class Scan:
 
     series: NDArray[np.int16]
     geometry: Geometry
-    slice_timing: Floats
     motion: HeadMotion
     reference: Floats32
     z_values: dict[str, float]
+
+
+def grid_shape(plan: Plan) -> tuple[int, int, int]:
+    """Voxels of the BOLD grid, slices last."""
+    n_x, n_y, n_z = (round(extent / plan.size.bold_mm) for extent in FIELD_OF_VIEW_MM[plan.skull])
+    return n_x, n_y, n_z
 
 
 def place_bold(plan: Plan, centre_mm: Floats, rng: np.random.Generator) -> Geometry:
@@ -87,8 +92,7 @@ def place_bold(plan: Plan, centre_mm: Floats, rng: np.random.Generator) -> Geome
     parameters = np.concatenate([rng.uniform(-5, 5, 3), np.deg2rad(rng.uniform(-4, 4, 3))])
     t1w_to_bold = rigid_matrix(scale * parameters, centre_mm)
     spacing = plan.size.bold_mm
-    field_of_view = FIELD_OF_VIEW_MM[plan.skull]
-    n_x, n_y, n_z = (round(extent / spacing) for extent in field_of_view)
+    n_x, n_y, n_z = grid_shape(plan)
     tilt = np.zeros(6)
     tilt[3:] = np.deg2rad([rng.uniform(-10, 4), rng.uniform(-2, 2), rng.uniform(-2, 2)])
     affine = rigid_matrix(tilt, np.zeros(3))
@@ -236,7 +240,6 @@ def simulate(
     return Scan(
         series=series,
         geometry=geometry,
-        slice_timing=slice_timing(geometry.shape[2], plan.size.repetition_time),
         motion=motion,
         reference=reference,
         z_values=z_values,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from rls_bids import __version__
+from rls_bids.engine.resources import available_cpus
 from rls_bids.errors import EXIT_OK, RlsBidsError
 from rls_bids.phantom.spec import SIZES, CohortSpec
 
@@ -52,6 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--fmriprep",
         action="store_true",
         help="write a derivative like fMRIPrep's in standard space instead of raw data",
+    )
+    add(
+        "--n-cpus",
+        type=int,
+        default=available_cpus(),
+        metavar="N",
+        help="participants written at the same time (default: the CPUs there are)",
     )
     add("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -100,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from rls_bids.phantom.fmriprep import write_derivative as write
         else:
             from rls_bids.phantom.dataset import write_cohort as write
-        root = write(options.output_dir, _spec(options), tell=tell)
+        root = write(options.output_dir, _spec(options), tell=tell, n_cpus=max(1, options.n_cpus))
     except RlsBidsError as error:
         sys.stderr.write(f"rls_bids_phantom: {error}\n")
         return error.exit_status

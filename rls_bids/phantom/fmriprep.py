@@ -8,29 +8,26 @@ participant takes seconds.
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rls_bids.errors import CannotWriteError, UsageError
+from rls_bids.errors import UsageError
 from rls_bids.numerics.confounds import assemble
 from rls_bids.phantom.bold import AMPLITUDE, BREATHING, DRIFT, HEART, SYSTEMIC, region_share
-from rls_bids.phantom.dataset import (
-    CANNOT_WRITE,
-    CANNOT_WRITE_HINT,
+from rls_bids.phantom.cohort import (
     LATENT,
     SESSION_BOLD,
     Person,
     load_model,
-    make_person,
     prepare_output,
     random_stream,
     region_centres,
     session_stem,
-    write_cohort_truth,
     write_json,
-    write_participants,
+    write_people,
 )
 from rls_bids.phantom.head import EPI_TISSUES, STANDARD_SPACE, HeadModel, sample
 from rls_bids.phantom.images import save_image, save_series
@@ -212,7 +209,11 @@ def write_session(
 
 
 def write_derivative(
-    output_dir: str | Path, spec: CohortSpec, *, tell: Callable[[str], None] | None = None
+    output_dir: str | Path,
+    spec: CohortSpec,
+    *,
+    tell: Callable[[str], None] | None = None,
+    n_cpus: int = 1,
 ) -> Path:
     """Write a cohort as fMRIPrep would leave it, at 2 mm in MNI152NLin2009cAsym.
 
@@ -224,6 +225,8 @@ def write_derivative(
         What to write; without ``anat``.
     tell : callable, optional
         Called with a line of text after each participant.
+    n_cpus : int, optional
+        Participants written at the same time; the files do not depend on it.
 
     Returns
     -------
@@ -243,20 +246,8 @@ def write_derivative(
     model = load_model(plan)
     head = standard_head(plan, model)
     root = prepare_output(output_dir)
-    try:
-        people = []
-        for group, index in plan.members:
-            person = make_person(plan, model, group, index)
-            for session in range(max(len(spec.sessions), 1)):
-                write_session(root, plan, head, person, session)
-            people.append(person)
-            if tell is not None:
-                tell(f"sub-{person.label} written")
-        write_json(root / "dataset_description.json", DERIVATIVE_DESCRIPTION)
-        write_participants(root, people)
-        write_cohort_truth(root, plan, model)
-        write_json(root / "sourcedata" / "truth" / "spec.json", asdict(spec))
-    except OSError as error:
-        message = CANNOT_WRITE.format(path=root, reason=error.strerror or error)
-        raise CannotWriteError(message, CANNOT_WRITE_HINT) from error
+    write_json(root / "dataset_description.json", DERIVATIVE_DESCRIPTION)
+    write_json(root / "sourcedata" / "truth" / "spec.json", asdict(spec))
+    write = partial(write_session, root, plan, head)
+    write_people(root, plan, model, write, tell=tell, n_cpus=n_cpus)
     return root

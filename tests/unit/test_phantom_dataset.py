@@ -16,7 +16,8 @@ from scipy import ndimage
 
 from rls_bids.errors import EXIT_CANNOT_WRITE, EXIT_DATA, EXIT_USAGE, UsageError
 from rls_bids.phantom.cli import main
-from rls_bids.phantom.dataset import NOT_EMPTY, write_cohort
+from rls_bids.phantom.cohort import NOT_EMPTY
+from rls_bids.phantom.dataset import write_cohort
 from rls_bids.phantom.fmriprep import NOT_WITH_ANAT
 from rls_bids.phantom.head import NOT_AN_IMAGE
 from rls_bids.phantom.images import axis_of
