@@ -39,6 +39,8 @@ EXTRACTION_FAILED_HINT = (
 )
 
 ROBEX_SEED = 0
+MESH_MM = 150.0
+"""Between the knots of the first of three levels of N4; a fourth level follows the anatomy."""
 ONE_THREAD = "accepted and not used: ITK runs on one thread, see run_ants"
 
 
@@ -121,10 +123,10 @@ class BiasCorrect(SimpleInterface):
             bright &= load_mask(self.inputs.mask)[0]
         stage_for_itk(self.inputs.in_file, folder / "staged.nii.gz")
         save_mask(bright, volume.affine, folder / "bright.nii.gz", code=SCANNER_CODE)
-        spacing_mm, rounds = (8.0, "30x30x30") if self.inputs.sloppy else (6.0, "50x50x50x50")
+        spacing_mm, rounds = (8.0, "20x20x20") if self.inputs.sloppy else (6.0, "30x30x30")
         shrink = max(1, round(spacing_mm / min(voxel_sizes(volume.affine))))
         found = folder / "n4.nii.gz"
-        options = f"-d 3 -s {shrink} -b [200] -c [{rounds},1e-6] -v 0".split()
+        options = f"-d 3 -s {shrink} -b [{MESH_MM:g}] -c [{rounds},1e-6] -v 0".split()
         run_ants(
             "N4BiasFieldCorrection",
             [*options, "-i", "staged.nii.gz", "-x", "bright.nii.gz", "-o", found.name],
