@@ -124,8 +124,8 @@ def _write_pages(
 
 
 def _tell(note: Note) -> None:
-    """Log a note at its level."""
-    level = {"info": logging.INFO, "warning": logging.WARNING, "skipped": logging.WARNING}
+    """Log a note at its level; what is only for the page was logged when it was found."""
+    level = {"info": logging.DEBUG, "warning": logging.WARNING, "skipped": logging.WARNING}
     who = f"sub-{note.participant}: " if note.participant else ""
     LOGGER.log(level.get(note.level, logging.ERROR), "%s%s %s", who, note.message, note.hint)
 

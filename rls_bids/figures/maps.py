@@ -149,14 +149,16 @@ def _window_around(head: Volume, centres: Sequence[Point]) -> tuple[float, float
 
     Fat of the scalp is brighter than any brain and would leave the nuclei without contrast.
     """
-    values = [
-        sample_plane(head, "axial", z, _box((x, y, z), _NEAR_MM), step_mm=2.0)[0].ravel()
-        for x, y, z in centres
-    ]
-    near = np.concatenate(values) if values else np.zeros(0)
-    if not (near > 0).any():
+    windows = []
+    for x, y, z in centres:
+        around = _box((x, y, z), _NEAR_MM)
+        values = sample_plane(head, "axial", z, around, step_mm=2.0)[0]
+        if (values > 0).any():
+            windows.append(np.percentile(values[values > 0], [2, 99.5]))
+    if not windows:
         return intensity_window(head)
-    low, high = np.percentile(near[near > 0], [2, 99.5])
+    # The median over seeds leaves out those under the scalp.
+    low, high = np.median(windows, axis=0)
     return (float(low), float(high)) if high > low else intensity_window(head)
 
 
