@@ -6,9 +6,11 @@ Powell's method from coarse to fine and from several starts. One thread, no rand
 same input gives the same matrix on every machine of a kind.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
@@ -16,7 +18,7 @@ from scipy import ndimage, optimize
 from rls_bids.numerics.realign import parameters_to_matrix
 from rls_bids.numerics.resample import voxel_points
 
-VERSION = "1"
+VERSION = "2"
 
 N_BINS = 48
 HISTOGRAM_SIGMA = 1.5
@@ -164,11 +166,46 @@ def _sample(
     )
 
 
-def _binned(values: NDArray[np.float32], top: float) -> tuple[NDArray[np.intp], Float64Array]:
-    """Lower bin of each value and how far it is towards the next."""
-    scaled = np.clip(values / top, 0.0, 1.0) * (N_BINS - 1.001)
-    lower = scaled.astype(np.intp)
-    return lower, scaled - lower
+# Its machine code is kept for the same reason as that of numerics.resample.
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def _fill(
+    joint: Float64Array,
+    rows: Float64Array,
+    points: Float64Array,
+    matrix: Float64Array,
+    volume: NDArray[np.float32],
+    top: float,
+) -> None:
+    """Add every point to the joint histogram (n_bins, n_bins).
+
+    ``rows`` are the fixed image's values in bins; the moving image is interpolated linearly at
+    ``matrix @ points`` (voxels; zero outside) and ``top`` is its value in the last bin. A point
+    gives weight to the two bins around either value.
+    """
+    last = joint.shape[0] - 1.001
+    n_x, n_y, n_z = volume.shape
+    for n in range(points.shape[0]):
+        p, q, r = points[n, 0], points[n, 1], points[n, 2]
+        x = matrix[0, 0] * p + matrix[0, 1] * q + matrix[0, 2] * r + matrix[0, 3]
+        y = matrix[1, 0] * p + matrix[1, 1] * q + matrix[1, 2] * r + matrix[1, 3]
+        z = matrix[2, 0] * p + matrix[2, 1] * q + matrix[2, 2] * r + matrix[2, 3]
+        value = 0.0
+        if 0.0 <= x < n_x - 1 and 0.0 <= y < n_y - 1 and 0.0 <= z < n_z - 1:
+            i, j, k = int(x), int(y), int(z)
+            u, v, w = x - i, y - j, z - k
+            for step_i in range(2):
+                weight_i = u if step_i else 1.0 - u
+                for step_j in range(2):
+                    weight = weight_i * (v if step_j else 1.0 - v)
+                    row = volume[i + step_i, j + step_j]
+                    value += weight * ((1.0 - w) * row[k] + w * row[k + 1])
+        column = min(max(value / top, 0.0), 1.0) * last
+        a, b = int(rows[n]), int(column)
+        part_a, part_b = rows[n] - a, column - b
+        joint[a, b] += (1.0 - part_a) * (1.0 - part_b)
+        joint[a, b + 1] += (1.0 - part_a) * part_b
+        joint[a + 1, b] += part_a * (1.0 - part_b)
+        joint[a + 1, b + 1] += part_a * part_b
 
 
 def _cost(
@@ -183,19 +220,15 @@ def _cost(
     Points that leave the moving field of view keep the value zero: outside a brain is information.
     """
     top = float(np.percentile(volume[volume > 0], 99.5))
-    row, row_part = _binned(values, float(np.percentile(values[values > 0], 99.5)))
-    size = N_BINS * N_BINS
+    highest = float(np.percentile(values[values > 0], 99.5))
+    rows = np.clip(values / highest, 0.0, 1.0).astype(np.float64) * (N_BINS - 1.001)
+    to_voxels = np.linalg.inv(affine)
 
     def cost(parameters: Float64Array) -> float:
-        matrix = _matrix(parameters, centre_mm)
-        moved = points @ matrix[:3, :3].T + matrix[:3, 3]
-        column, column_part = _binned(_sample(volume, affine, moved), top)
-        joint = np.zeros(size)
-        for step, weight in ((0, 1.0 - row_part), (1, row_part)):
-            index = (row + step) * N_BINS + column
-            joint += np.bincount(index, weight * (1.0 - column_part), size)
-            joint += np.bincount(index + 1, weight * column_part, size)
-        return -_normalised_information(joint.reshape(N_BINS, N_BINS))
+        pull = np.ascontiguousarray((to_voxels @ _matrix(parameters, centre_mm))[:3])
+        joint = np.zeros((N_BINS, N_BINS))
+        _fill(joint, rows, points, pull, volume, top)
+        return -_normalised_information(joint)
 
     return cost
 
