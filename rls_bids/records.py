@@ -88,8 +88,9 @@ class Seed:
 
     ``kind`` is ``"sphere"`` (``centre_mm``, ``radius_mm``), ``"mask"`` (``mask`` names the region
     as ``atlas:label``) or ``"mean"`` (mean of the z maps of ``members``; with
-    ``exclude_own`` each member's own region is left out of its map). ``space`` is the space in
-    which the source gives the coordinates, ``evidence`` how that is known.
+    ``exclude_own`` each member's own region is left out of its map). ``space`` is the space of
+    ``centre_mm``, ``evidence`` how that is known; ``given_mm`` and ``given_space`` keep what the
+    source says when the seed was moved to another space.
     """
 
     name: str
@@ -105,6 +106,8 @@ class Seed:
     source: str = ""
     doi: str = ""
     network_default: bool = False
+    given_mm: tuple[float, float, float] | None = None
+    given_space: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

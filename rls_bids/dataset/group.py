@@ -24,7 +24,7 @@ from rls_bids.dataset.query import query_group
 from rls_bids.dataset.results import GroupMaps
 from rls_bids.errors import InputDataError
 from rls_bids.records import GroupInput, Note, Seed
-from rls_bids.resources import default_seeds
+from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import InputSettings, Settings
 
 if TYPE_CHECKING:
@@ -181,9 +181,8 @@ def _why_no_map(root: Path, label: str, strategy: str) -> str:
 
 def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Seed]:
     """Return the seeds to compare by label: those of the seeds file, or all that have maps."""
-    asked = {
-        naming.camel_label(seed.name): seed for seed in default_seeds(settings.measures.seeds_file)
-    }
+    seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    asked = {naming.camel_label(seed.name): seed for seed in seeds}
     if settings.measures.seeds_file:
         return {label: maps.seeds.get(label, seed) for label, seed in asked.items()}
     others = sorted(set(maps.seeds) - set(asked), key=natural_key)

@@ -127,7 +127,7 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
 
 def _seed(label: str, told: dict[str, Any]) -> Seed:
     """Return the record of a seed as the sidecar of one of its maps tells it."""
-    centre = told.get("CentreMm")
+    centre, given = told.get("CentreMm"), told.get("GivenCentreMm")
     return Seed(
         name=told.get("Name", label),
         network=told.get("Network", ""),
@@ -140,6 +140,8 @@ def _seed(label: str, told: dict[str, Any]) -> Seed:
         evidence=told.get("SpaceEvidence", ""),
         source=told.get("Source", ""),
         doi=told.get("DOI", ""),
+        given_mm=(given[0], given[1], given[2]) if given else None,
+        given_space=told.get("GivenSpace", ""),
     )
 
 

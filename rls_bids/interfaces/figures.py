@@ -189,6 +189,7 @@ class PlotSeedsInputSpec(BaseInterfaceInputSpec):
     t1w = File(exists=True, mandatory=True, desc="T1w image")
     points = File(exists=True, mandatory=True, desc="(n, 3) T1w RAS mm of each standard voxel")
     std_mask = File(exists=True, mandatory=True, desc="standard-space voxels of `points`")
+    space = traits.Str(mandatory=True, desc="standard space of `std_mask` and of the seeds")
     seeds = traits.List(traits.Dict(), mandatory=True, desc="records as plain dictionaries")
 
 
@@ -234,7 +235,7 @@ def _mark_in_t1w(seed: Seed, inputs: Any, folder: Path) -> Any:
     if seed.mask:
         # The region's voxels, each marked where the transform puts it, on a coarse T1w grid
         # that leaves no gaps between them.
-        inside = points[region_on_grid(seed.mask, mask.shape, affine)[mask]]
+        inside = points[region_on_grid(seed.mask, mask.shape, affine, inputs.space)[mask]]
         origin = np.floor(inside.min(axis=0)) - 2 * MARK_MM
         grid = np.diag([MARK_MM, MARK_MM, MARK_MM, 1])
         grid[:3, 3] = origin

@@ -46,6 +46,7 @@ class SeedMapsInputSpec(BaseInterfaceInputSpec):
     GM_std = File(exists=True, mandatory=True, desc="probability on the standard grid")
     WM_std = File(exists=True, mandatory=True, desc="probability on the standard grid")
     CSF_std = File(exists=True, mandatory=True, desc="probability on the standard grid")
+    space = traits.Str(mandatory=True, desc="standard space of the series")
     seeds = traits.List(traits.Dict(), mandatory=True, desc="records as plain dictionaries")
     wanted = traits.List(traits.Str(), mandatory=True, desc="names of the seeds to write")
     version = traits.Str(mandatory=True, desc="kernel version")
@@ -111,7 +112,7 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
         mask=np.any([mask for mask, _ in masks], axis=0),
         affine=affine,
         regions={
-            seed.mask: region_on_grid(seed.mask, masks[0][0].shape, affine)
+            seed.mask: region_on_grid(seed.mask, masks[0][0].shape, affine, inputs.space)
             for seed in seeds
             if seed.mask
         },
@@ -120,7 +121,7 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
 
 
 def region_on_grid(
-    name: str, shape: tuple[int, ...], affine: "NDArray[np.float64]"
+    name: str, shape: tuple[int, ...], affine: "NDArray[np.float64]", space: str
 ) -> "NDArray[np.bool_]":
     """Return the voxels of a grid whose centres lie in an atlas region.
 
@@ -129,6 +130,8 @@ def region_on_grid(
     name : str
         ``atlas:label``.
     shape, affine : grid, voxel to RAS mm
+    space : str
+        The standard space of the grid; the atlas is looked up where the same places are in its.
 
     Returns
     -------
@@ -137,10 +140,12 @@ def region_on_grid(
     import numpy as np
 
     from rls_bids.numerics.resample import resample_volume, voxel_points
+    from rls_bids.resources.spaces import points_to_space
 
     region = locate_region(name)
     probability, atlas_affine = load_probability(region)
     points = voxel_points(np.ones(shape, dtype=bool), affine)
+    points = points_to_space(points, space, region.space)
     values = resample_volume(probability, atlas_affine, points, order=1)
     return np.asarray((values >= region.threshold).reshape(shape))
 

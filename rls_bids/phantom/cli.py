@@ -54,13 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write a derivative like fMRIPrep's in standard space instead of raw data",
     )
-    add(
-        "--n-cpus",
-        type=int,
-        default=available_cpus(),
-        metavar="N",
-        help="participants written at the same time (default: the CPUs there are)",
-    )
+    n_cpus = available_cpus()
+    add("--n-cpus", type=int, default=n_cpus, metavar="N", help="people at once (default: all)")
     add("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 

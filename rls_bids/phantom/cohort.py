@@ -11,12 +11,13 @@ from joblib import Parallel, delayed
 
 from rls_bids.errors import CannotWriteError
 from rls_bids.phantom.bold import region_share
-from rls_bids.phantom.head import HeadModel, given_model, sample, standard_model
+from rls_bids.phantom.head import STANDARD_SPACE, HeadModel, given_model, sample, standard_model
 from rls_bids.phantom.space import Floats, Warp, apply_affine, random_affine, random_warp
 from rls_bids.phantom.spec import Group, Plan, participant_label
 from rls_bids.phantom.texts import PARTICIPANT_COLUMNS
 from rls_bids.phantom.truth import expected_effects, sphere_points
 from rls_bids.resources import load_seeds
+from rls_bids.resources.spaces import seed_to_space
 
 NOT_EMPTY = "The output directory {path} exists and is not empty."
 NOT_EMPTY_HINT = "Name a new directory, or empty this one."
@@ -56,7 +57,7 @@ def load_model(plan: Plan) -> HeadModel:
 
 def region_centres(plan: Plan) -> tuple[dict[str, Floats], dict[str, float]]:
     """Centres (mm, standard space) of the regions, and the radii of their seeds."""
-    seeds = {seed.name: seed for seed in load_seeds()}
+    seeds = {seed.name: seed_to_space(seed, STANDARD_SPACE) for seed in load_seeds()}
     centres, radii = {}, {}
     for region in plan.regions:
         seed = seeds[region.seed]

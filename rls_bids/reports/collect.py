@@ -16,7 +16,7 @@ from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
 from rls_bids.reports.texts import capitalised, figure_item, number, run_title
-from rls_bids.resources import default_seeds
+from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import Settings
 
 EXTENSIONS = (".nii.gz", ".tsv", ".txt", ".h5")
@@ -82,7 +82,7 @@ def collect_participant(
     root = Path(output_dir)
     unreadable: list[Note] = []
     results = tuple(_read_results(root, label, unreadable))
-    seeds = default_seeds(settings.measures.seeds_file)
+    seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
     sections = [Section(anchor="anatomy", title="Anatomy", parts=_anatomy(root, label, results))]
     if settings.run.anat_only:
         sections.append(Section(anchor="runs", title="BOLD runs", text=(ANAT_ONLY,)))

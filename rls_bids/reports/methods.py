@@ -17,7 +17,7 @@ from rls_bids import __version__
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
 from rls_bids.records import Seed
-from rls_bids.resources import default_seeds
+from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
 from rls_bids.settings import Settings
 
 PACKAGES = ("antspyx", "nipype", "pybids", "nilearn", "nibabel", "numpy", "scipy", "numba")
@@ -283,7 +283,9 @@ def _seed_words(seed: Seed) -> str:
     if seed.centre_mm is not None:
         numbers = ", ".join(f"{value:g}".replace("-", "−") for value in seed.centre_mm)
         where = f"({numbers}) mm, radius {seed.radius_mm:g} mm"
-    space = "space not known, used as given" if seed.space == "unknown" else seed.space
+    space = seed.given_space or seed.space
+    if seed.space == space:
+        space = NOT_MOVED.format(source=space)
     source = f"; {seed.source}" if seed.source else ""
     doi = f", doi:{seed.doi}" if seed.doi else ""
     return f"{seed.name} {where} [{space}{source}{doi}]"
@@ -362,7 +364,8 @@ def write_citation(settings: Settings, facts: Facts | None = None) -> tuple[Path
     """
     from rls_bids.reports.html import render_citation
 
-    known = facts or Facts(seeds=default_seeds(settings.measures.seeds_file))
+    seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    known = facts or Facts(seeds=seeds)
     methods = methods_text(settings, known)
     folder = Path(settings.input.output_dir) / "logs"
     texts = {

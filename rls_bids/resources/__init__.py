@@ -131,7 +131,7 @@ def _seed(row: Row, path: str, number: str) -> Seed:
         return _row_error(path, label, f"{column} {found!r}", expected)
 
     kind = _kind(row, fail)
-    text = {
+    text: dict[str, Any] = {
         field: str(row[field])
         for field in ("network", "space", "evidence", "source", "doi")
         if row.get(field) is not None

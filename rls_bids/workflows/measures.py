@@ -80,9 +80,9 @@ def _add_network(
     """Add the node, the sink and the figures of one network's seeds."""
     version = f"{MEASURES['seed'].version}-{correlation.VERSION}"
     members = {member for label in chosen for member in seeds[label].members}
-    needed = [seeds[label] for label in sorted({*chosen, *members})]
+    needed = [asdict(seeds[label]) for label in sorted({*chosen, *members})]
     maps = pe.Node(
-        SeedMaps(seeds=[asdict(seed) for seed in needed], wanted=sorted(chosen), version=version),
+        SeedMaps(space=place.space, seeds=needed, wanted=sorted(chosen), version=version),
         name=node_name("seed", network),
         mem_gb=2,
     )
@@ -99,7 +99,7 @@ def _add_network(
     plots = pe.Node(
         PlotSeedMaps(
             template=template.brain,
-            seeds=[asdict(seed) for seed in needed],
+            seeds=needed,
             base_dir=place.output_dir,
             paths={label: stages[label].figures[0] for label in chosen},
         ),

@@ -49,7 +49,8 @@ def init_session_wf(
         mem_gb=1,
     )
     figure = pe.Node(
-        PlotSeeds(seeds=[asdict(seed) for seed in seeds.values()]), name="figure_seeds"
+        PlotSeeds(space=settings.anat.space, seeds=[asdict(seed) for seed in seeds.values()]),
+        name="figure_seeds",
     )
     workflow.connect(
         [

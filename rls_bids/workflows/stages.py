@@ -392,6 +392,8 @@ def _seed_metadata(seed: Seed, members: Sequence[Seed]) -> dict[str, object]:
         "Mask": seed.mask,
         "Members": [member.name for member in members],
         "Space": seed.space,
+        "GivenCentreMm": list(seed.given_mm) if seed.given_mm else None,
+        "GivenSpace": seed.given_space or seed.space,
         "SpaceEvidence": seed.evidence,
         "Source": seed.source,
         "DOI": seed.doi,

@@ -184,3 +184,30 @@ def test_too_little_data_is_refused_with_its_arithmetic(road: Road, tmp_path: Pa
     assert again.status == 65
     assert "22 regressors" in again.err
     assert walk(out) == []
+
+
+def test_level_full_writes_the_series_of_a_finished_participant(
+    road: Road, tmp_path: Path
+) -> None:
+    out, func = tmp_path / "out", "sub-RLS001/func/sub-RLS001_task-rest"
+    shutil.copytree(road.out, out)
+    arguments = ("--participant-label", "RLS001", "--sloppy", "--level", "full", "--n-cpus", 2)
+    done = call(road.bids, out, "participant", "-w", road.work, *arguments)
+    assert done.status == 0, done.err
+    mask = nib.load(out / f"{func}_{STD}_desc-brain_mask.nii.gz").get_fdata() > 0
+    mean = nib.load(out / f"{func}_{STD}_boldref.nii.gz").get_fdata()
+    raw = nib.load(road.bids / f"{func}_bold.nii.gz")
+    for name in ("desc-preproc", "desc-denoisedAcompcor"):
+        image = nib.load(out / f"{func}_{STD}_{name}_bold.nii.gz")
+        told = json.loads((out / f"{func}_{STD}_{name}_bold.json").read_text())
+        assert image.shape[:3] == mask.shape
+        assert image.header.get_zooms()[3] == pytest.approx(raw.header.get_zooms()[3])
+        assert told["RepetitionTime"] == pytest.approx(raw.header.get_zooms()[3])
+        series = np.asarray(image.dataobj, np.float32)
+        assert (series[~mask] == 0).all()
+        if name == "desc-preproc":
+            assert image.shape[3] == raw.shape[3]
+            np.testing.assert_allclose(series.mean(axis=3), mean, rtol=1e-3, atol=0.1)
+        else:
+            assert abs(series[mask].mean(axis=1)).max() < 0.05 * series[mask].std()
+    assert walk(out) == []
