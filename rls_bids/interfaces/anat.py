@@ -38,6 +38,9 @@ EXTRACTION_FAILED_HINT = (
     "A brain already extracted can be used with --skull-strip-t1w skip."
 )
 
+VERSION = "2"
+"""Of the numbers of the anatomy, normalisation included."""
+
 ROBEX_SEED = 0
 MESH_MM = 150.0
 """Between the knots of the first of three levels of N4; a fourth level follows the anatomy."""

@@ -8,8 +8,9 @@ from rls_bids.interfaces.figures import PlotAnatomy
 from rls_bids.interfaces.registration import NormalizeToTemplate, ResampleToStandard
 from rls_bids.records import Anatomy, Template
 from rls_bids.settings import AnatSettings, RunSettings
+from rls_bids.workflows.metadata import ANAT_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_sink
-from rls_bids.workflows.stages import ANAT_VERSION, TISSUES, Place, Stage
+from rls_bids.workflows.stages import TISSUES, Place, Stage
 
 FIELDS = (
     "t1w",

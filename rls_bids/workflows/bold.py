@@ -10,8 +10,9 @@ from rls_bids.interfaces.registration import Coregister
 from rls_bids.numerics import confounds, realign, resample, slicetiming
 from rls_bids.records import BoldRun
 from rls_bids.settings import BoldSettings, DenoiseSettings, RunSettings
+from rls_bids.workflows.metadata import COREGISTRATION_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
-from rls_bids.workflows.stages import COREGISTRATION_VERSION, Place, Stage
+from rls_bids.workflows.stages import Place, Stage
 
 RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}"
 

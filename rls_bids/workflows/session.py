@@ -13,8 +13,9 @@ from rls_bids.settings import Settings
 from rls_bids.workflows.bold import init_bold_wf
 from rls_bids.workflows.denoise import init_denoise_wf
 from rls_bids.workflows.measures import RUN_FIELDS, init_measures_wf
+from rls_bids.workflows.metadata import ANAT_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, node_name
-from rls_bids.workflows.stages import ANAT_VERSION, SessionStages, place_of
+from rls_bids.workflows.stages import SessionStages, place_of
 
 ANAT_FIELDS = ("t1w", "mask", "dseg", "t1w_to_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")

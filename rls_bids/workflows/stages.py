@@ -14,13 +14,17 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import bids_uri, fingerprint, is_finished, read_json
 from rls_bids.dataset.naming import sidecar
 from rls_bids.measures import MEASURES
-from rls_bids.numerics import confounds, correlation, realign, resample, signal, slicetiming
+from rls_bids.numerics import correlation, resample, signal
 from rls_bids.records import Anatomy, BoldRun, Entities, Seed, Session, Template
 from rls_bids.settings import AnatSettings, Settings
+from rls_bids.workflows.metadata import (
+    ANAT_VERSION,
+    KERNELS,
+    processing_of,
+    seed_metadata,
+    timing_of,
+)
 
-KERNELS = (realign, slicetiming, resample, confounds, signal, correlation)
-ANAT_VERSION = "1"
-COREGISTRATION_VERSION = "1"
 TISSUES = ("GM", "WM", "CSF")
 
 
@@ -178,7 +182,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         slice_encoding_direction=run.slice_encoding_direction,
         settings=asdict(settings.bold),
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
-        versions=[COREGISTRATION_VERSION, *(kernel.VERSION for kernel in KERNELS[:4])],
+        versions=[kernel.VERSION for kernel in KERNELS[:5]],
     )
     owner = (run.participant, run.session)
     entities: dict[str, Any] = dict(run.entities)
@@ -188,7 +192,11 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             "preproc_bold",
             "Preprocessed BOLD series on the standard grid, inside the brain.",
             place.std,
-            {"SkullStripped": True, "RepetitionTime": run.repetition_time},
+            {
+                "SkullStripped": True,
+                "RepetitionTime": run.repetition_time,
+                **timing_of(run, settings.bold),
+            },
         )
     ]
     products = tuple(
@@ -202,7 +210,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             **extra,
         )
         for key, description, std, extra in (
-            *_run_products(place),
+            *_run_products(place, timing_of(run, settings.bold)),
             *(level_full if settings.run.level == "full" else ()),
         )
     )
@@ -212,7 +220,9 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     return Stage(fingerprint=stamp, products=products, figures=figures)
 
 
-def _run_products(place: Place) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+def _run_products(
+    place: Place, timing: dict[str, object]
+) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield key, description, entities of the grid and more metadata of each product of a run."""
     yield (
         "boldref",
@@ -239,7 +249,7 @@ def _run_products(place: Place) -> Iterator[tuple[str, str, dict[str, Any], dict
         place.std,
         {"Type": "Brain"},
     )
-    yield "confounds", "Confounding time series.", {}, {}
+    yield "confounds", "Confounding time series.", {}, timing
     yield "outliers", "Volumes that exceed the motion threshold: one column each.", {}, {}
 
 
@@ -278,22 +288,6 @@ def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings)
         )
     figures = (naming.figure(*owner, "carpet", **entities),)
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
-
-
-def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
-    """Return what must be equal over the participants of a group model."""
-    denoise = settings.denoise
-    band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
-    return {
-        "Denoising": strategy,
-        "BandPassHz": band,
-        "FilterOrder": denoise.filter_order if denoise.band_pass else None,
-        "MotionThresholdMm": denoise.fd_threshold_mm,
-        "SmoothingFwhmMm": denoise.smoothing_fwhm_mm,
-        "Space": settings.anat.space,
-        "Resolution": settings.anat.resolution,
-        "KernelVersions": ".".join(kernel.VERSION for kernel in KERNELS),
-    }
 
 
 def common_entities(session: Session) -> Entities:
@@ -336,7 +330,7 @@ def seed_stage(
             f"Connectivity of {seed.name} with every voxel ({stat}).",
             [run.bold for run in session.runs],
             SkullStripped=True,
-            Seed=_seed_metadata(seed, members),
+            Seed=seed_metadata(seed, members),
             Processing=processing_of(settings, strategy),
         )
         for stat in measure.stats
@@ -379,22 +373,3 @@ def stages_of(
     return SessionStages(
         anat=anat, runs=runs, designs=designs, seeds=maps, seeds_figure=seeds_figure
     )
-
-
-def _seed_metadata(seed: Seed, members: Sequence[Seed]) -> dict[str, object]:
-    """Return where a seed is and how that is known, for the sidecar."""
-    return {
-        "Name": seed.name,
-        "Network": seed.network,
-        "Kind": seed.kind,
-        "CentreMm": list(seed.centre_mm) if seed.centre_mm else None,
-        "RadiusMm": seed.radius_mm,
-        "Mask": seed.mask,
-        "Members": [member.name for member in members],
-        "Space": seed.space,
-        "GivenCentreMm": list(seed.given_mm) if seed.given_mm else None,
-        "GivenSpace": seed.given_space or seed.space,
-        "SpaceEvidence": seed.evidence,
-        "Source": seed.source,
-        "DOI": seed.doi,
-    }

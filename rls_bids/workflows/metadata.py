@@ -1,0 +1,74 @@
+"""What the sidecars say of how an output was made, and the versions of what made it."""
+
+from collections.abc import Sequence
+
+from rls_bids.interfaces import anat
+from rls_bids.numerics import (
+    confounds,
+    coregister,
+    correlation,
+    realign,
+    resample,
+    signal,
+    slicetiming,
+)
+from rls_bids.records import BoldRun, Seed
+from rls_bids.settings import BoldSettings, Settings
+
+KERNELS = (realign, slicetiming, resample, confounds, coregister, signal, correlation)
+ANAT_VERSION = anat.VERSION
+COREGISTRATION_VERSION = coregister.VERSION
+
+
+def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
+    """Return what a sidecar says of the times of a preprocessed series.
+
+    ``StartTime`` (s) is where in the first volume's acquisition its values belong: known only
+    when the slices were brought to one time.
+    """
+    told: dict[str, object] = {
+        "SliceTimingCorrected": bool(run.slice_timing),
+        "NumberOfVolumesDiscardedByUser": bold.dummy_scans,
+    }
+    if run.slice_timing:
+        start = slicetiming.mid_slice_time(run.slice_timing)
+        told["StartTime"] = round(start + bold.dummy_scans * run.repetition_time, 6)
+    return told
+
+
+def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
+    """Return what must be equal over the participants of a group model."""
+    denoise = settings.denoise
+    band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
+    return {
+        "Denoising": strategy,
+        "BandPassHz": band,
+        "FilterOrder": denoise.filter_order if denoise.band_pass else None,
+        "MotionThresholdMm": denoise.fd_threshold_mm,
+        "SmoothingFwhmMm": denoise.smoothing_fwhm_mm,
+        "Space": settings.anat.space,
+        "Resolution": settings.anat.resolution,
+        "DummyScans": settings.bold.dummy_scans,
+        "IgnoredSteps": sorted(settings.bold.ignore),
+        "Sloppy": settings.anat.sloppy,
+        "KernelVersions": ".".join((ANAT_VERSION, *(kernel.VERSION for kernel in KERNELS))),
+    }
+
+
+def seed_metadata(seed: Seed, members: Sequence[Seed]) -> dict[str, object]:
+    """Return where a seed is and how that is known, for the sidecar."""
+    return {
+        "Name": seed.name,
+        "Network": seed.network,
+        "Kind": seed.kind,
+        "CentreMm": list(seed.centre_mm) if seed.centre_mm else None,
+        "RadiusMm": seed.radius_mm,
+        "Mask": seed.mask,
+        "Members": [member.name for member in members],
+        "Space": seed.space,
+        "GivenCentreMm": list(seed.given_mm) if seed.given_mm else None,
+        "GivenSpace": seed.given_space or seed.space,
+        "SpaceEvidence": seed.evidence,
+        "Source": seed.source,
+        "DOI": seed.doi,
+    }
