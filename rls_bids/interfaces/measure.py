@@ -129,9 +129,8 @@ def region_on_grid(
     ----------
     name : str
         ``atlas:label``.
-    shape, affine : grid, voxel to RAS mm
-    space : str
-        The standard space of the grid; the atlas is looked up where the same places are in its.
+    shape, affine, space
+        The grid (voxel to RAS mm) and its standard space, which need not be that of the atlas.
 
     Returns
     -------
