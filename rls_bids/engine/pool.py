@@ -201,8 +201,8 @@ class PoolPlugin(MultiProcPlugin):
             used=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9,
         )
         error = WorkerLostError(message, WORKER_LOST_HINT)
-        for node in nodes:
-            self.failures.append(write_crash(describe(error, node), node))
+        whose = {participant_of(node): node for node in nodes}
+        self.failures += [write_crash(describe(error, node), node) for node in whose.values()]
         return error
 
     def close(self) -> None:
@@ -226,7 +226,7 @@ def run_workflow(workflow: Any, run: RunSettings) -> tuple[Failure, ...]:
     -------
     tuple of Failure
         Empty when all went well. When a worker was killed the run ends at once, with one record
-        (``WorkerLostError``) for each node that ran.
+        (``WorkerLostError``) for each participant that was computed; it names the nodes.
 
     Raises
     ------
