@@ -44,7 +44,6 @@ VERSION = "2"
 ROBEX_SEED = 0
 MESH_MM = 150.0
 """Between the knots of the first of three levels of N4; a fourth level follows the anatomy."""
-ONE_THREAD = "accepted and not used: ITK runs on one thread, see run_ants"
 
 
 def run_ants(program: str, arguments: "Sequence[str]", *, folder: Path, path: str) -> None:
@@ -87,7 +86,6 @@ class BiasCorrectInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="T1w image")
     mask = File(exists=True, desc="voxels to fit in; default: all that are not dark")
     sloppy = traits.Bool(False, usedefault=True, desc="fewer iterations, for tests")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -317,7 +315,6 @@ class SegmentTissueInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="bias-corrected T1w image")
     mask = File(exists=True, mandatory=True, desc="brain mask")
     sloppy = traits.Bool(False, usedefault=True, desc="fewer iterations, for tests")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 

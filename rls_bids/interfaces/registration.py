@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from rls_bids.interfaces.anat import ONE_THREAD, run_ants
+from rls_bids.interfaces.anat import run_ants
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,6 @@ class NormalizeToTemplateInputSpec(BaseInterfaceInputSpec):
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     sloppy = traits.Bool(False, usedefault=True, desc="coarse levels only, for tests")
     random_seed = traits.Int(0, usedefault=True, desc="of the metric's sampling")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -143,7 +142,6 @@ class StandardPointsInputSpec(BaseInterfaceInputSpec):
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     space = traits.Str(mandatory=True, desc="name of the standard space")
     resolution = traits.Str(mandatory=True, desc="of the standard grid, mm")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -239,7 +237,6 @@ class ResampleToStandardInputSpec(BaseInterfaceInputSpec):
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     space = traits.Str(mandatory=True, desc="name of the standard space")
     resolution = traits.Str(mandatory=True, desc="of the standard grid, mm")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -292,8 +289,6 @@ class CoregisterInputSpec(BaseInterfaceInputSpec):
     boldref = File(exists=True, mandatory=True, desc="BOLD reference volume")
     t1w = File(exists=True, mandatory=True, desc="bias-corrected T1w image")
     mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
-    random_seed = traits.Int(0, usedefault=True, nohash=True, desc="not used: nothing is random")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc=ONE_THREAD)
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 

@@ -83,20 +83,17 @@ def _make_nodes(
     anatomy: Anatomy, template: Template, place: Place, anat: AnatSettings, run: RunSettings
 ) -> tuple[pe.Node, ...]:
     """Return the nodes in the order of the methods section."""
-    threads = run.omp_nthreads
     bias = pe.Node(
-        BiasCorrect(
-            in_file=anatomy.t1w, sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION
-        ),
+        BiasCorrect(in_file=anatomy.t1w, sloppy=anat.sloppy, version=ANAT_VERSION),
         name="bias_correction",
     )
     brain = pe.Node(
-        ExtractBrain(mode=anat.skull_strip, n_threads=threads, version=ANAT_VERSION),
+        ExtractBrain(mode=anat.skull_strip, n_threads=run.omp_nthreads, version=ANAT_VERSION),
         name="brain_extraction",
         mem_gb=1,
     )
     tissue = pe.Node(
-        SegmentTissue(sloppy=anat.sloppy, n_threads=threads, version=ANAT_VERSION),
+        SegmentTissue(sloppy=anat.sloppy, version=ANAT_VERSION),
         name="tissue_segmentation",
         mem_gb=1.5,
     )
@@ -105,7 +102,6 @@ def _make_nodes(
             template=template.brain,
             sloppy=anat.sloppy,
             random_seed=run.random_seed,
-            n_threads=threads,
             version=ANAT_VERSION,
         ),
         name="normalisation",

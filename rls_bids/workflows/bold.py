@@ -9,7 +9,7 @@ from rls_bids.interfaces.figures import PlotCoregistration, PlotMotion
 from rls_bids.interfaces.registration import Coregister
 from rls_bids.numerics import confounds, realign, resample, slicetiming
 from rls_bids.records import BoldRun
-from rls_bids.settings import BoldSettings, DenoiseSettings, RunSettings
+from rls_bids.settings import BoldSettings, DenoiseSettings
 from rls_bids.workflows.metadata import COREGISTRATION_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import Place, Stage
@@ -23,7 +23,6 @@ def init_bold_wf(
     place: Place,
     bold: BoldSettings,
     denoise: DenoiseSettings,
-    run: RunSettings,
     *,
     name: str,
 ) -> pe.Workflow:
@@ -46,7 +45,7 @@ def init_bold_wf(
     outputnode = pe.Node(
         IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode"
     )
-    motion, coregister, resampling, nuisance = _make_nodes(bold_run, bold, denoise, run)
+    motion, coregister, resampling, nuisance = _make_nodes(bold_run, bold, denoise)
     workflow.connect(
         [
             (motion, coregister, [("boldref", "boldref")]),
@@ -66,7 +65,7 @@ def init_bold_wf(
 
 
 def _make_nodes(
-    bold_run: BoldRun, bold: BoldSettings, denoise: DenoiseSettings, run: RunSettings
+    bold_run: BoldRun, bold: BoldSettings, denoise: DenoiseSettings
 ) -> tuple[pe.Node, ...]:
     """Return the nodes in the order of the methods section."""
     common = {"in_file": bold_run.bold, "dummy_scans": bold.dummy_scans}
@@ -74,9 +73,7 @@ def _make_nodes(
         EstimateMotion(**common, version=realign.VERSION), name="head_motion", mem_gb=2
     )
     coregister = pe.Node(
-        Coregister(
-            n_threads=run.omp_nthreads, random_seed=run.random_seed, version=COREGISTRATION_VERSION
-        ),
+        Coregister(version=COREGISTRATION_VERSION),
         name="coregistration",
         mem_gb=1,
     )

@@ -79,7 +79,6 @@ def _add_run(
         place,
         settings.bold,
         settings.denoise,
-        settings.run,
         name=f"bold_{index}",
     )
     inputnode, points = workflow.get_node("inputnode"), workflow.get_node("standard_points")
