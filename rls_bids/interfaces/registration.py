@@ -17,13 +17,12 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from rls_bids.interfaces.anat import run_ants
+from rls_bids.interfaces.anat import FINE_HEAD_MM, run_ants
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FINE_HEAD_MM = 1.75
 PREFIX = "t1w_to_std"
 
 
