@@ -42,6 +42,21 @@ class Anatomy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FieldMap:
+    """The images that tell how the field distorts a run.
+
+    ``images`` are the phase difference, both phases, the map itself (in ``units``), or the image
+    encoded like the run and the opposed one; ``echo_times_s`` belong to the phases.
+    """
+
+    kind: Literal["phasediff", "two_phases", "fieldmap", "opposed"]
+    images: tuple[str, ...]
+    magnitude: str | None = None
+    echo_times_s: tuple[float, ...] = ()
+    units: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BoldRun:
     """One resting BOLD series with the metadata that preprocessing needs.
 
