@@ -18,7 +18,7 @@ from rls_bids.errors import UsageError
 
 DEFAULT_SPACE = "MNI152NLin2009cAsym"
 STRATEGIES = ("acompcor", "24P", "6P", "none")
-STEPS_TO_IGNORE = ("slicetiming",)
+STEPS_TO_IGNORE = ("fieldmaps", "slicetiming")
 
 UNKNOWN_WORD = "{flag} got {found!r}, but it takes {expected}."
 NEAREST_HINT = "Did you mean {nearest!r}?"

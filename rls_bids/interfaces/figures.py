@@ -89,6 +89,36 @@ class PlotCoregistration(SimpleInterface):
         return runtime
 
 
+class PlotDistortionInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotDistortion`."""
+
+    boldref = File(exists=True, mandatory=True, desc="BOLD reference on the T1w grid, corrected")
+    distorted = File(exists=True, mandatory=True, desc="the same as acquired")
+    mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
+    dseg = File(exists=True, mandatory=True, desc="tissue labels of the T1w image")
+
+
+class PlotDistortionOutputSpec(TraitedSpec):
+    """Outputs of `PlotDistortion`."""
+
+    distortion = File(exists=True, desc="the BOLD reference before and after correction")
+
+
+class PlotDistortion(SimpleInterface):
+    """Draw the BOLD reference before and after its distortion was taken off."""
+
+    input_spec = PlotDistortionInputSpec
+    output_spec = PlotDistortionOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.distortion import plot_distortion
+
+        given, path = self.inputs, Path(runtime.cwd) / "distortion.svg"
+        plot_distortion(given.boldref, given.distorted, given.mask, given.dseg, path)
+        self._results["distortion"] = str(path)
+        return runtime
+
+
 class PlotMotionInputSpec(BaseInterfaceInputSpec):
     """Inputs of `PlotMotion`."""
 

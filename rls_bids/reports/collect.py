@@ -190,6 +190,9 @@ def _run(
         figure_item(root, naming.figure(label, session, what, **entities), what, NOT_FINISHED)
         for what in ("coregistration", "motion")
     ]
+    distortion = naming.figure(label, session, "distortion", **entities)
+    if (root / distortion).is_file():  # only runs with a field map have one
+        figures.insert(1, figure_item(root, distortion, "distortion", NOT_FINISHED))
     designs = _designs(results, session, run)
     tables, parts = [], []
     for strategy in _strategies(designs, settings):
@@ -300,6 +303,11 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
         for result in results
         if "SliceTimingCorrected" in result.metadata
     }
+    distortion = {
+        str(result.metadata["DistortionCorrection"] or "")
+        for result in results
+        if "DistortionCorrection" in result.metadata
+    }
     computed = {
         result.entities["seed"]
         for result in results
@@ -308,6 +316,7 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
     return Facts(
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
+        distortion=tuple(sorted(distortion)),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(
             stage

@@ -7,9 +7,7 @@ methods section and ``logs/CITATION.md``, ``.html`` and ``.bib``.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +15,7 @@ from rls_bids import __version__
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
 from rls_bids.records import Seed
+from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
 from rls_bids.settings import Settings
 
@@ -26,9 +25,6 @@ STAGES = ("Anatomy", "BOLD", "Denoising", "Seed connectivity")
 NOT_DONE = "Asked for, but not finished here."
 
 _CITATION = re.compile(r"\[@([A-Za-z0-9_]+)\]")
-_ENTRY = re.compile(r"^@(\w+)\{(\w+),\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_FIELD = re.compile(r"^\s*(\w+) = \{(.*)\},?$", re.MULTILINE)
-_FEW_AUTHORS = 2
 
 _STRATEGIES: Mapping[str, str] = MappingProxyType(
     {
@@ -44,6 +40,14 @@ _STRATEGIES: Mapping[str, str] = MappingProxyType(
         "none": "none: no nuisance regressors besides the mean",
     }
 )
+_FIELD: Mapping[str, str] = MappingProxyType(
+    {
+        "phasediff": "the phase difference of two gradient echoes",
+        "two_phases": "the phases of two gradient echoes",
+        "fieldmap": "a measured field map",
+        "opposed": "a pair of images with opposed phase encoding",
+    }
+)
 _EXTRACTION: Mapping[str, str] = MappingProxyType(
     {
         "ROBEX": "the brain was extracted with ROBEX [@robex]",
@@ -56,37 +60,10 @@ _EXTRACTION: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """One entry of the bibliography; ``source`` is its BibTeX text, ``doi`` may be empty."""
-
-    key: str
-    authors: tuple[str, ...]
-    title: str
-    journal: str
-    year: str
-    where: str
-    doi: str
-    source: str
-
-    @property
-    def short(self) -> str:
-        """How the text cites it, e.g. ``"Power et al. 2012"``."""
-        names = [author.split(",")[0] for author in self.authors]
-        if len(names) > _FEW_AUTHORS or "others" in names:
-            return f"{names[0]} et al. {self.year}"
-        return f"{' & '.join(names)} {self.year}"
-
-    @property
-    def line(self) -> str:
-        """The entry of the reference list, without its DOI."""
-        people = ", ".join("et al." if name == "others" else name for name in self.authors)
-        return f"{people} ({self.year}). {self.title}. {self.journal} {self.where}."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What only the results tell; empty values are left open in the text.
 
+    ``distortion`` are the kinds of field map that were used ("": none).
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
     ``group`` are further sentences about the group level. ``finished`` names the stages of
@@ -95,6 +72,7 @@ class Facts:
 
     brain_extraction: str = ""
     slice_timing: bool | None = None
+    distortion: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
@@ -106,28 +84,6 @@ class Methods:
 
     paragraphs: tuple[tuple[str, str], ...]
     references: tuple[Reference, ...]
-
-
-@cache
-def bibliography() -> Mapping[str, Reference]:
-    """Return every entry of ``boilerplate.bib`` by its key."""
-    text = files("rls_bids.resources").joinpath("boilerplate.bib").read_text(encoding="utf-8")
-    return MappingProxyType({key: _reference(key, body) for _, key, body in _ENTRY.findall(text)})
-
-
-def _reference(key: str, body: str) -> Reference:
-    fields = dict(_FIELD.findall(body))
-    issue = f"({fields['number']})" if "number" in fields else ""
-    return Reference(
-        key=key,
-        authors=tuple(fields["author"].split(" and ")),
-        title=fields["title"],
-        journal=fields["journal"],
-        year=fields["year"],
-        where=f"{fields['volume']}{issue}: {fields['pages'].replace('--', '–')}",
-        doi=fields.get("doi", ""),
-        source=f"@article{{{key},\n{body}}}\n",
-    )
 
 
 def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -229,14 +185,32 @@ def _bold(settings: Settings, facts: Facts) -> str:
             "Where slice times were known and plausible, slices were brought to the middle of "
             "the volume's acquisition time."
         )
+    sentences.append(_distortion(facts.distortion))
+    joined = (
+        "Head motion, distortion, coregistration"
+        if any(facts.distortion)
+        else ("Head motion, coregistration")
+    )
     sentences.append(
-        "The BOLD reference was registered rigidly to the T1w image. Head motion, coregistration "
+        f"The BOLD reference was registered rigidly to the T1w image. {joined} "
         "and normalisation were joined, so that every raw series was interpolated in space once "
         f"(cubic B-spline), onto the {settings.anat.resolution} mm grid of {settings.anat.space}. "
         "Framewise displacement was computed with a radius of 50 mm [@power2012], DVARS and the "
         "carpet plot as described there and in [@power2014]."
     )
     return " ".join(sentences)
+
+
+def _distortion(kinds: tuple[str, ...]) -> str:
+    """Say how the susceptibility distortion was corrected, and whether in every run."""
+    used = [_FIELD[kind] for kind in kinds if kind]
+    if not used:
+        return "Susceptibility distortion was not corrected."
+    where = " in the runs that had a field map" if "" in kinds else ""
+    return (
+        f"Susceptibility distortion was corrected{where} by the field [@jezzard1995] from "
+        f"{' or '.join(used)}; the signal was multiplied by the Jacobian of the shift."
+    )
 
 
 def _denoising(settings: Settings) -> str:

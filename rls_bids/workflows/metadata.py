@@ -7,6 +7,7 @@ from rls_bids.numerics import (
     confounds,
     coregister,
     correlation,
+    fieldmap,
     realign,
     resample,
     signal,
@@ -15,9 +16,20 @@ from rls_bids.numerics import (
 from rls_bids.records import BoldRun, Seed
 from rls_bids.settings import BoldSettings, Settings
 
-KERNELS = (realign, slicetiming, resample, confounds, coregister, signal, correlation)
+KERNELS = (
+    realign,
+    slicetiming,
+    resample,
+    confounds,
+    coregister,
+    fieldmap,
+    signal,
+    correlation,
+)
+PREPROCESSING = KERNELS[:6]
 ANAT_VERSION = anat.VERSION
 COREGISTRATION_VERSION = coregister.VERSION
+FIELDMAP_VERSION = fieldmap.VERSION
 
 
 def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
@@ -34,6 +46,16 @@ def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
         start = slicetiming.mid_slice_time(run.slice_timing)
         told["StartTime"] = round(start + bold.dummy_scans * run.repetition_time, 6)
     return told
+
+
+def distortion_of(run: BoldRun) -> dict[str, object]:
+    """Return what a sidecar says of the susceptibility distortion of a run."""
+    if run.fieldmap is None:
+        return {"DistortionCorrection": None}
+    return {
+        "DistortionCorrection": run.fieldmap.kind,
+        "PhaseEncodingDirection": run.fieldmap.direction,
+    }
 
 
 def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
