@@ -62,8 +62,8 @@ class OpposedPair:
     pull : (4, 4) float64
         Rigid pull matrix, head in the first image → head in the second, RAS+ mm.
     mismatch_before, mismatch_after : float
-        Root mean square difference of the two images in the head, relative to the signal, both
-        smoothed as at the finest level.
+        Root mean square difference of the two images in the head, relative to the signal,
+        without and with correction.
     """
 
     displacement: Float32Array
@@ -136,22 +136,25 @@ def estimate_displacement(
     head = _head(first, second)
     scales = first[head].mean(), second[head].mean()
     first, second = first / scales[0], second / scales[1]
-    state, pull, before = _estimate(first, second, turned, head, readout_ratio, is_moving)
+    field, pull = _estimate(first, second, turned, head, readout_ratio, is_moving)
     moved, seen = _pulled(second, turned, pull)
     sizes_mm = np.linalg.norm(turned[:3, :3], axis=0)
-    sharp = evaluate(make_problem((first, moved), seen, sizes_mm, readout_ratio), state.field)
-    mean = 0.5 * scales[0] * (sharp.first + _gain(sharp, head) * sharp.second)
-    centred = 0.5 * (state.field[:, 1:] + state.field[:, :-1])
 
-    def turned_back(lines: Float64Array) -> Float32Array:
-        volume = lines.reshape(first.shape).transpose(np.argsort(order))
-        return np.ascontiguousarray(volume, np.float32)
+    def corrected_by(image: Float64Array, faces: Float64Array) -> State:
+        problem = make_problem((first, image), seen, sizes_mm, readout_ratio)
+        return evaluate(problem, faces.reshape(-1, faces.shape[2]))
+
+    state = corrected_by(moved, field)
+    mean = 0.5 * scales[0] * (state.first + _gain(state, head) * state.second)
+
+    def turned_back(volume: Float64Array) -> Float32Array:
+        return np.ascontiguousarray(volume.transpose(np.argsort(order)), np.float32)
 
     return OpposedPair(
-        displacement=turned_back(centred),
-        corrected=turned_back(mean),
+        displacement=turned_back(0.5 * (field[..., 1:] + field[..., :-1])),
+        corrected=turned_back(mean.reshape(first.shape)),
         pull=pull,
-        mismatch_before=before,
+        mismatch_before=_mismatch(corrected_by(second, np.zeros_like(field)), head),
         mismatch_after=_mismatch(state, head),
     )
 
@@ -190,33 +193,55 @@ def _estimate(
     head: BoolArray,
     ratio: float,
     is_moving: bool,
-) -> tuple[State, Float64Array, float]:
+) -> tuple[Float64Array, Float64Array]:
     """Go from coarse to fine, field and rigid motion in turn.
 
-    Returns the state at the finest level, the pull matrix and the mismatch without correction.
+    Returns the field at the faces (X, Y, n + 1), in voxels, and the pull matrix (4, 4).
     """
-    n_x, n_y, n_z = first.shape
     sizes_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    field, parameters, gain = np.zeros((n_x * n_y, n_z + 1)), np.zeros(6), 1.0
+    centre_mm = grid_centre(first.shape, affine)
+    field, parameters, gain = np.zeros((*first.shape[:2], first.shape[2] + 1)), np.zeros(6), 1.0
     for fwhm_mm, bending_mm2, n_rounds in LEVELS:
+        strides = _strides(sizes_mm, fwhm_mm)
+        few = slice(None, None, strides[0]), slice(None, None, strides[1])
+        lines = field[few].reshape(-1, field.shape[2])
         found: list[tuple[Float64Array, Float64Array]] = []
         for n_left in reversed(range(n_rounds if is_moving else 1)):
-            pull = _matrix(parameters, affine, head.shape)
+            pull = _matrix(parameters, centre_mm)
             moved, seen = _pulled(second, affine, pull)
-            problem = make_problem((first, gain * moved), seen, sizes_mm, ratio, fwhm_mm)
-            problem = replace(problem, bending_mm2=bending_mm2)
-            state = minimise(problem, field)
-            field = state.field
-            gain *= _gain(state, head)
+            problem = make_problem((first, gain * moved), seen, sizes_mm, ratio, fwhm_mm, strides)
+            state = minimise(replace(problem, bending_mm2=bending_mm2), lines)
+            lines = state.field
+            gain *= _gain(state, head[few])
             if not n_left:
                 break
-            step = _rigid_step(state, head & (seen > 0.0), affine)
+            used = head[few] & (seen[few] > 0.0)
+            step = _rigid_step(state, used, affine * (*strides, 1, 1), centre_mm)
             if np.linalg.norm(step) < ROUND_TOLERANCE_MM:
                 break
             found.append((parameters, step))
             parameters = _mixed(found)
-    plain = make_problem((first, gain * second), seen, sizes_mm, ratio, fwhm_mm)
-    return state, pull, _mismatch(evaluate(plain, np.zeros_like(field)), head)
+        field = _widened(lines.reshape(problem.shape), strides, field.shape)
+    return field, pull
+
+
+def _strides(sizes_mm: Float64Array, fwhm_mm: float) -> tuple[int, int]:
+    """Every how many lines describe images of a smoothness, on the first two axes."""
+    along_x, along_y = (max(1, int(fwhm_mm / (1.5 * size))) for size in sizes_mm[:2])
+    return along_x, along_y
+
+
+def _widened(
+    field: Float64Array, strides: tuple[int, int], shape: tuple[int, ...]
+) -> Float64Array:
+    """Interpolate the lines between those of a thinned field, linearly."""
+    for axis, stride in enumerate(strides):
+        where = np.minimum(np.arange(shape[axis]) / stride, field.shape[axis] - 1.0)
+        low = where.astype(np.intp)
+        high = np.minimum(low + 1, field.shape[axis] - 1)
+        part = (where - low).reshape([-1 if axis == other else 1 for other in range(3)])
+        field = field.take(low, axis) * (1.0 - part) + field.take(high, axis) * part
+    return field
 
 
 def _pulled(
@@ -232,9 +257,10 @@ def _pulled(
     to_voxels = np.linalg.inv(affine) @ pull
     where: Float64Array = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
     nearest = np.clip(where, -0.499, np.array(volume.shape) - 0.501)
-    seen = (np.abs(where - nearest) < 0.5).all(axis=1).reshape(volume.shape)
+    seen = np.zeros(volume.shape)
+    seen.flat[:] = (np.abs(where - nearest) < 0.5).all(axis=1)
     moved = evaluate_spline(spline_coefficients(volume), nearest, np.eye(4))
-    return moved.reshape(volume.shape).astype(np.float64), seen.astype(np.float64)
+    return np.asarray(moved.reshape(volume.shape), np.float64), seen
 
 
 def _gain(state: State, head: BoolArray) -> float:
@@ -244,12 +270,15 @@ def _gain(state: State, head: BoolArray) -> float:
 
 
 def _mismatch(state: State, head: BoolArray) -> float:
+    """Root mean square difference of the images in the head, relative to the signal."""
     inside = head.ravel()
-    first, second = state.first.ravel()[inside], state.second.ravel()[inside]
+    first, second = state.first.ravel()[inside], _gain(state, head) * state.second.ravel()[inside]
     return float(np.sqrt(np.mean(np.square(first - second))) / np.mean(first))
 
 
-def _rigid_step(state: State, used: BoolArray, affine: Float64Array) -> Float64Array:
+def _rigid_step(
+    state: State, used: BoolArray, affine: Float64Array, centre_mm: Float64Array
+) -> Float64Array:
     """Rigid motion (6,) that is left between the corrected images, in mm (rotations: of arc).
 
     Linear least squares on the differences at the voxels used. Displacements along the
@@ -260,7 +289,7 @@ def _rigid_step(state: State, used: BoolArray, affine: Float64Array) -> Float64A
     mean = 0.5 * (state.first + state.second).reshape(shape)
     slopes = np.stack([np.gradient(mean, axis=axis)[used] for axis in (0, 1)], axis=1)
     gradient = slopes @ np.linalg.inv(affine[:3, :3])[:2]
-    arms = (voxel_points(used, affine) - grid_centre(shape, affine)) / HEAD_RADIUS_MM
+    arms = (voxel_points(used, affine) - centre_mm) / HEAD_RADIUS_MM
     design = np.hstack([-gradient, -np.cross(arms, gradient), mean[used][:, None]])
     difference = (state.second - state.first).reshape(shape)[used]
     normal, right = design.T @ design, design.T @ difference
@@ -280,9 +309,7 @@ def _mixed(found: list[tuple[Float64Array, Float64Array]]) -> Float64Array:
     return following
 
 
-def _matrix(
-    parameters: Float64Array, affine: Float64Array, shape: tuple[int, ...]
-) -> Float64Array:
+def _matrix(parameters: Float64Array, centre_mm: Float64Array) -> Float64Array:
     """Pull matrix (4, 4) of translations in mm and rotations in mm of arc."""
     scaled = np.concatenate([parameters[:3], parameters[3:] / HEAD_RADIUS_MM])
-    return parameters_to_matrix(scaled, grid_centre(shape, affine))
+    return parameters_to_matrix(scaled, centre_mm)

@@ -79,6 +79,7 @@ def make_problem(
     sizes_mm: Float64Array,
     ratio: float,
     fwhm_mm: float = 0.0,
+    strides: tuple[int, int] = (1, 1),
 ) -> Problem:
     """Smooth a pair and prepare it for any field, yet without penalty on bending.
 
@@ -94,26 +95,37 @@ def make_problem(
         ρ.
     fwhm_mm : float
         Of the Gaussian.
+    strides : two int
+        Every how many lines of the smoothed images are used, on the first two axes.
     """
-    along, against = (_running_sums(image, fwhm_mm / sizes_mm) for image in images)
+    few = slice(None, None, strides[0]), slice(None, None, strides[1])
+    along, against = (_running_sums(_smooth(image, fwhm_mm / sizes_mm)[few]) for image in images)
+    seen = seen[few]
     n_x, n_y, n_z = seen.shape
     return Problem(
         along=along,
         against=against,
         seen=seen.reshape(-1, n_z),
         shape=(n_x, n_y, n_z + 1),
-        sizes_mm=sizes_mm,
+        sizes_mm=sizes_mm * (*strides, 1),
         ratio=ratio,
         bending_mm2=0.0,
     )
 
 
-def _running_sums(volume: Float64Array, fwhm: Float64Array) -> Float64Array:
-    """Coefficients of the integral along the lines of a smoothed volume (FWHM in voxels)."""
-    if fwhm.any():
-        # Signal is kept along the lines; across them the border is continued.
-        modes = ("nearest", "nearest", "constant")
-        volume = ndimage.gaussian_filter(volume, fwhm / FWHM_PER_SIGMA, mode=modes, truncate=3.0)
+def _smooth(volume: Float64Array, fwhm: Float64Array) -> Float64Array:
+    """Smooth a volume by a Gaussian (FWHM in voxels)."""
+    if not fwhm.any():
+        return volume
+    # Signal is kept along the lines; across them the border is continued.
+    modes = ("nearest", "nearest", "constant")
+    return np.asarray(
+        ndimage.gaussian_filter(volume, fwhm / FWHM_PER_SIGMA, mode=modes, truncate=3.0)
+    )
+
+
+def _running_sums(volume: Float64Array) -> Float64Array:
+    """Coefficients of the integral along the lines of a volume."""
     lines = volume.reshape(-1, volume.shape[2])
     padded = np.pad(lines, ((0, 0), (PAD + 1, PAD)))
     sums: Float64Array = ndimage.spline_filter1d(np.cumsum(padded, axis=1), 3, mode="mirror")
