@@ -33,7 +33,6 @@ UNUSABLE = "{path} cannot be used as a field map: {reason}."
 UNUSABLE_HINT = "Correct its metadata, or leave field maps out with --ignore fieldmaps."
 OTHER_GRID = "{path} has shape {found}; {expected} was expected, that of {other}."
 OTHER_GRID_HINT = "Images of one field map must lie on one grid; or use --ignore fieldmaps."
-NO_HEAD = "no head with coherent phases is found in it"
 BIAS_SIZE_MM = 8.0
 SERIES_DIMS = 4
 HEAD_SHARE = 0.1
@@ -108,9 +107,6 @@ def _from_echoes(inputs: Any, folder: Path) -> "tuple[Volume, Volume | None]":
     except ValueError as error:
         message = UNUSABLE.format(path=inputs.images[0], reason=error)
         raise InputDataError(message, UNUSABLE_HINT) from error
-    if not weights.any():
-        message = UNUSABLE.format(path=inputs.images[0], reason=NO_HEAD)
-        raise InputDataError(message, UNUSABLE_HINT)
     smooth = fieldmap.complete(field, weights, voxel_sizes(first.affine))
     if magnitude is None:
         return Volume(smooth, first.affine), None
@@ -179,12 +175,11 @@ def _mean(path: str) -> Volume:
     """Load an EPI image; of several volumes their mean after head motion correction."""
     import nibabel as nib
 
+    from rls_bids.dataset.checks import read_bold
     from rls_bids.numerics.realign import estimate_motion
 
     image: Any = nib.load(path)
-    n_volumes = image.shape[3] if len(image.shape) == SERIES_DIMS else 1
-    if n_volumes == 1:
+    if len(image.shape) < SERIES_DIMS or image.shape[3] == 1:
         return load_volume(path)
-    series = load_volume(path, n_dims=SERIES_DIMS)
-    return Volume(estimate_motion(series.data.transpose(3, 0, 1, 2), series.affine).reference,
-                  series.affine)  # fmt: skip
+    series, affine = read_bold(path)
+    return Volume(estimate_motion(series, affine).reference, affine)

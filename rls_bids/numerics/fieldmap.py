@@ -36,6 +36,7 @@ NOT_A_PHASE = (
     "phases from {low:g} to {high:g} are neither radians, nor thousandths of them, nor "
     "0 to 4096, nor -4096 to 4096"
 )
+NO_HEAD = "no head with coherent phases is found in it"
 
 Floats = NDArray[np.floating]
 Float32Array = NDArray[np.float32]
@@ -111,12 +112,19 @@ def head_mask(magnitude: Floats, phase: Float64Array) -> BoolArray:
     (X, Y, Z) bool
         The largest part whose phases agree with their neighbours and whose magnitude is well
         above that of the places where they do not.
+
+    Raises
+    ------
+    ValueError
+        There is no such part.
     """
     agree = coherence(phase)
     air = magnitude[agree < AIR_COHERENCE]
     noise = float(np.median(air)) if air.size else 0.0
     is_bright = (magnitude > HEAD_OVER_NOISE * noise) & (magnitude > 0)
     inner = largest_part(ndimage.binary_opening(is_bright & (agree > HEAD_COHERENCE)))
+    if not inner.any():
+        raise ValueError(NO_HEAD)
     return np.asarray(ndimage.binary_dilation(inner) & is_bright)  # the rim has air beside it
 
 

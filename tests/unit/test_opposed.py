@@ -60,7 +60,9 @@ def averaged(volume, axes):
 
 def points(shape, affine, steps, pull):
     """Open coordinates of a head's own space, at every ``steps`` voxels, averaged in between."""
-    index = [np.arange(n // step) * step + (step - 1) / 2 for n, step in zip(shape, steps)]
+    index = [
+        np.arange(n // step) * step + (step - 1) / 2 for n, step in zip(shape, steps, strict=True)
+    ]
     lattice = np.stack(np.meshgrid(*index, indexing="ij"))
     matrix = np.linalg.inv(pull) @ affine
     return np.einsum("ij,jxyz->ixyz", matrix[:3, :3], lattice) + matrix[:3, 3, None, None, None]

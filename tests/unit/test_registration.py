@@ -250,7 +250,7 @@ def test_coregistration_from_far(standard, name):
 @pytest.mark.parametrize("is_same_grid", [True, False])
 def test_images_of_one_session_are_aligned_from_their_headers(standard, is_same_grid):
     """Another contrast, a bright rim around the head, 4 mm and 3 degrees away or in place."""
-    brain, mask, affine = standard
+    _, mask, affine = standard
     still, grid = bold_of(standard, np.eye(4))
     pull = np.eye(4)
     if not is_same_grid:
