@@ -13,7 +13,7 @@ is. Only the two sides of a point are compared, so a smooth receive field does n
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -42,17 +42,21 @@ DISTANCE_MM = 2.0
 SLOPE = 0.05
 """Per percent. At the 0.5 of the paper tanh is saturated wherever grey is more than a few percent
 brighter, and the few points in thin gyri, whose sides lie in the next fold, decide alone: planted
-poses of 3 mm phantoms were then missed by 0.5 mm, with 0.05 by 0.14 mm."""
+poses of 3 mm phantoms were then missed by 0.5 mm, with 0.05 by 0.15 mm."""
 DARK = 0.2
 """Contrast is not read where less than this share of the median signal is left (signal voids)."""
 TURN_RADIUS_MM = 60.0
 SEARCH_MM = (-4.0, 0.0, 4.0)
+N_SEARCHED, N_COARSE = 1000, 3000
 N_FINALISTS = 2
+COARSE_FWHM_MM = 6.0
+COARSE_STEP_MM, COARSE_TOLERANCE_MM = 1.0, 0.1
+FINE_STEP_MM, FINE_TOLERANCE_MM = 0.5, 0.01
 
 MIN_POINTS = 2000
-"""Slabs of a 3 mm phantom with 2500 points and more were right to 0.8 mm, with 1100 to 2 mm."""
+"""Slabs of a 3 mm phantom with 2500 points and more were right to 0.7 mm, with 1100 to 2 mm."""
 MAX_MOVED_MM = 15.0
-"""From 10 mm and 10° off a phantom's true pose was found, from 20 mm or 20° never."""
+"""From 10 mm and 10° off a phantom's pose was found, from 20 mm or 20° mostly a false one."""
 MAX_WRONG = 0.35
 """At the true pose of phantoms 0.02 to 0.15, at the end in a real head (BOLD 5 mm, T1w 2 mm) 0.18
 were wrong; at false ends, with inverted contrast and in noise 0.43 and more."""
@@ -67,7 +71,6 @@ NO_CONTRAST = (
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Cost = Callable[[Float64Array], float]
-Contrast = Callable[[Float64Array], Float32Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,7 @@ class Refined:
     wrong_share : float
         Share of the points at which grey is not brighter than white; half of them by chance.
     n_points : int
-        Points of the boundary whose two sides the BOLD image covers, at the start.
+        Points of the boundary whose two sides the BOLD image covers.
     moved_mm : float
         Mean way of these points from the start.
     """
@@ -113,19 +116,19 @@ class Refined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Level:
-    """How many points, how smooth a BOLD image, and how Powell's method steps and stops."""
+class _View:
+    """The part of a boundary that a BOLD image covers at a matrix.
 
-    n_points: int
-    fwhm_mm: float
-    step_mm: float
-    tolerance_mm: float
-    flatness: float
+    ``sides`` (2, n, 3) are points on the grey and on the white side, T1w mm; ``coefficients`` and
+    ``to_voxels`` read the image at T1w points through the matrix; ``centre_mm`` is the points'
+    mean; ``floor`` the signal below which contrast is not read.
+    """
 
-
-_SEARCH = _Level(n_points=1000, fwhm_mm=6.0, step_mm=4.0, tolerance_mm=4.0, flatness=1.0)
-_COARSE = _Level(n_points=3000, fwhm_mm=6.0, step_mm=1.0, tolerance_mm=0.1, flatness=1e-4)
-_FINE = _Level(n_points=N_POINTS, fwhm_mm=0.0, step_mm=0.5, tolerance_mm=0.01, flatness=1e-6)
+    sides: Float64Array
+    coefficients: Float32Array
+    to_voxels: Float64Array
+    centre_mm: Float64Array
+    floor: float
 
 
 def white_matter_boundary(
@@ -256,99 +259,96 @@ def refine(
 
     Notes
     -----
-    Shifts and turns by 4 mm (of arc at 60 mm) are tried in all combinations; from the best and
-    from the start Powell's method goes on, first on a smoothed BOLD image. Points that lie in
-    signal voids, or leave the field of view on the way, count as without contrast, so that
-    nothing is won by driving them out.
+    Shifts and turns by 4 mm (of arc at 60 mm) are tried in all combinations on a smoothed BOLD
+    image; Powell's method goes on from the best and from the start, then on the image itself.
+    Points that leave the field of view on the way, or lie in signal voids, count as without
+    contrast, so that nothing is won by driving them there. One thread, no random numbers.
     """
-    start = np.asarray(start, np.float64)
+    affine, start = np.asarray(bold_affine, np.float64), np.asarray(start, np.float64)
     volume = np.asarray(boldref, np.float32)
-    to_voxels = np.linalg.inv(np.asarray(bold_affine, np.float64)) @ start
-    sides = _reader(boundary, volume, to_voxels, distance_mm)(np.eye(4))
-    seen = np.isfinite(sides).all(axis=0)
-    n_seen = int(np.count_nonzero(seen))
-    if n_seen < MIN_POINTS:
-        return Refined(
-            matrix=start.copy(),
-            cost=1.0,
-            start_cost=1.0,
-            wrong_share=1.0,
-            n_points=n_seen,
-            moved_mm=0.0,
-        )
-    points = boundary.points_mm[seen]
-    centre = points.mean(axis=0)
-    sizes = np.linalg.norm(np.asarray(bold_affine)[:3, :3], axis=0)
-
-    def contrast(level: _Level) -> Contrast:
-        few = Boundary(
-            points_mm=points[: level.n_points], normals=boundary.normals[seen][: level.n_points]
-        )
-        sigma = np.sqrt(np.maximum(level.fwhm_mm**2 - sizes**2, 0.0)) / FWHM_PER_SIGMA / sizes
-        smooth = ndimage.gaussian_filter(volume, sigma, mode="nearest")
-        return _contrast(_reader(few, smooth, to_voxels, distance_mm), centre)
-
-    first = _search(_cost(contrast(_SEARCH), slope))
-    coarse = _cost(contrast(_COARSE), slope)
-    better = [_powell(coarse, parameters, _COARSE) for parameters in first]
-    fine = contrast(_FINE)
-    best, cost = _powell(_cost(fine, slope), min(better, key=lambda found: found[1])[0], _FINE)
-    step = _matrix(best, centre)
-    way = points @ step[:3, :3].T + step[:3, 3] - points
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    sigma = np.sqrt(np.maximum(COARSE_FWHM_MM**2 - sizes**2, 0.0)) / FWHM_PER_SIGMA / sizes
+    smooth = ndimage.gaussian_filter(volume, sigma, mode="nearest")
+    view, step = _view(boundary, smooth, affine, start, distance_mm), np.eye(4)
+    if view.sides.shape[1] >= MIN_POINTS:
+        step = _approach(view, slope)
+        # What is covered is only now known well enough.
+        view = _view(boundary, volume, affine, start @ step, distance_mm)
+    n_points = view.sides.shape[1]
+    if n_points < MIN_POINTS:
+        nothing = {"cost": 1.0, "start_cost": 1.0, "wrong_share": 1.0, "moved_mm": 0.0}
+        return Refined(matrix=start.copy(), n_points=n_points, **nothing)
+    best, cost = _powell(_cost(view, slope), np.zeros(6), FINE_STEP_MM, FINE_TOLERANCE_MM)
+    last = _matrix(best, view.centre_mm)
+    back = np.asarray(np.linalg.inv(step), np.float64)
+    points, whole = view.sides.mean(axis=0), step @ last
+    way = points @ whole[:3, :3].T + whole[:3, 3] - points
     return Refined(
-        matrix=start @ step,
+        matrix=start @ whole,
         cost=cost,
-        start_cost=_cost(fine, slope)(np.zeros(6)),
-        wrong_share=float(np.mean(fine(best) * np.sign(slope) <= 0.0)),
-        n_points=n_seen,
+        start_cost=_mean_cost(_contrast(view, back), slope),
+        wrong_share=float(np.mean(_contrast(view, last) * np.sign(slope) <= 0.0)),
+        n_points=n_points,
         moved_mm=float(np.linalg.norm(way, axis=1).mean()),
     )
 
 
-def _reader(
-    boundary: Boundary, volume: Float32Array, to_voxels: Float64Array, distance_mm: float
-) -> Callable[[Float64Array], Float32Array]:
-    """Return what reads an image on the grey and the white side of moved points, (2, n).
-
-    The move is a matrix (4, 4) in T1w mm; NaN is outside the field of view.
-    """
-    coefficients = spline_coefficients(volume)
+def _view(
+    boundary: Boundary,
+    volume: Float32Array,
+    affine: Float64Array,
+    matrix: Float64Array,
+    distance_mm: float,
+) -> _View:
+    """Look at a BOLD image through a pull matrix and keep the points that it covers."""
     reach = distance_mm * boundary.normals
-    points = np.concatenate([boundary.points_mm + reach, boundary.points_mm - reach])
-
-    def read(step: Float64Array) -> Float32Array:
-        return evaluate_spline(coefficients, points, to_voxels @ step).reshape(2, -1)
-
-    return read
-
-
-def _contrast(read: Callable[[Float64Array], Float32Array], centre_mm: Float64Array) -> Contrast:
-    """Return the function of six scaled parameters that gives the contrast in percent, (n,)."""
-    floor = DARK * float(np.median(read(np.eye(4))))
-
-    def contrast(parameters: Float64Array) -> Float32Array:
-        grey, white = read(_matrix(parameters, centre_mm))
-        mean = (grey + white) / 2
-        percent: Float32Array = np.zeros_like(mean)
-        np.divide(100 * (grey - white), mean, out=percent, where=mean > floor)
-        return percent
-
-    return contrast
+    sides = np.stack([boundary.points_mm + reach, boundary.points_mm - reach])
+    coefficients, to_voxels = spline_coefficients(volume), np.linalg.inv(affine) @ matrix
+    values = evaluate_spline(coefficients, sides.reshape(-1, 3), to_voxels).reshape(2, -1)
+    seen = np.isfinite(values).all(axis=0)
+    return _View(
+        sides=sides[:, seen],
+        coefficients=coefficients,
+        to_voxels=to_voxels,
+        centre_mm=sides[:, seen].mean(axis=(0, 1)) if seen.any() else np.zeros(3),
+        floor=DARK * float(np.median(values[:, seen])) if seen.any() else 0.0,
+    )
 
 
-def _cost(contrast: Contrast, slope: float) -> Cost:
-    """Return the function of six scaled parameters that is minimised."""
+def _contrast(view: _View, step: Float64Array) -> Float32Array:
+    """Contrast in percent, (n,), after the points moved by a matrix (4, 4) in T1w mm."""
+    points = view.sides.reshape(-1, 3)
+    grey, white = evaluate_spline(view.coefficients, points, view.to_voxels @ step).reshape(2, -1)
+    mean = (grey + white) / 2
+    percent: Float32Array = np.zeros_like(mean)
+    np.divide(100 * (grey - white), mean, out=percent, where=mean > view.floor)
+    return percent
+
+
+def _mean_cost(percent: Float32Array, slope: float) -> float:
+    return float(1.0 - np.tanh(slope * percent, dtype=np.float64).mean())
+
+
+def _cost(view: _View, slope: float, n_points: int | None = None) -> Cost:
+    """Return the function of six scaled parameters that is minimised, from the first points."""
+    few = replace(view, sides=np.ascontiguousarray(view.sides[:, :n_points]))
 
     def cost(parameters: Float64Array) -> float:
-        return float(1.0 - np.tanh(slope * contrast(parameters), dtype=np.float64).mean())
+        return _mean_cost(_contrast(few, _matrix(parameters, view.centre_mm)), slope)
 
     return cost
 
 
-def _search(cost: Cost) -> list[Float64Array]:
-    """Return the start and the best of all combinations of shifts and turns."""
+def _approach(view: _View, slope: float) -> Float64Array:
+    """Return the best step (4, 4) from the start and from a search around it."""
     tried = [np.array(steps, np.float64) for steps in product(SEARCH_MM, repeat=6)]
-    return [np.zeros(6), *sorted(tried, key=cost)[:N_FINALISTS]]
+    first = sorted(tried, key=_cost(view, slope, N_SEARCHED))[:N_FINALISTS]
+    cost = _cost(view, slope, N_COARSE)
+    found = [
+        _powell(cost, start, COARSE_STEP_MM, COARSE_TOLERANCE_MM)
+        for start in (np.zeros(6), *first)
+    ]
+    return _matrix(min(found, key=lambda result: result[1])[0], view.centre_mm)
 
 
 def _matrix(parameters: Float64Array, centre_mm: Float64Array) -> Float64Array:
@@ -357,14 +357,11 @@ def _matrix(parameters: Float64Array, centre_mm: Float64Array) -> Float64Array:
     return parameters_to_matrix(scaled, centre_mm)
 
 
-def _powell(cost: Cost, start: Float64Array, level: _Level) -> tuple[Float64Array, float]:
+def _powell(
+    cost: Cost, start: Float64Array, step_mm: float, tolerance_mm: float
+) -> tuple[Float64Array, float]:
     """Minimise from a start; returns parameters and cost."""
-    options = {
-        "xtol": level.tolerance_mm,
-        "ftol": level.flatness,
-        "maxiter": 20,
-        "direc": np.eye(6) * level.step_mm,
-    }
+    options = {"xtol": tolerance_mm, "ftol": 1e-6, "maxiter": 20, "direc": np.eye(6) * step_mm}
     found = optimize.minimize(cost, start, method="Powell", options=options)
     return np.asarray(found.x, np.float64), float(found.fun)
 
