@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BIAS_SIZE_MM = 8.0
 HALF = 0.5
+MUTUAL_INFORMATION, BOUNDARY = "mutual information", "white-matter boundary"
 UNWARPING_ROUNDS = 2
 """The first round places the field by the headers, the second by what the first corrected."""
 
@@ -44,6 +45,8 @@ class CoregisterInputSpec(BaseInterfaceInputSpec):
     boldref = File(exists=True, mandatory=True, desc="BOLD reference volume")
     t1w = File(exists=True, mandatory=True, desc="bias-corrected T1w image")
     mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
+    white = File(exists=True, mandatory=True, desc="probability of white matter, T1w grid")
+    grey = File(exists=True, mandatory=True, desc="probability of grey matter, T1w grid")
     field = File(exists=True, desc="field map, Hz; absent: distortion is left as it is")
     reference = File(desc="the head on the grid of `field`; absent: it lies as BOLD does")
     direction = traits.Str("j", usedefault=True, desc="of the phase encoding, BIDS")
@@ -61,17 +64,18 @@ class CoregisterOutputSpec(TraitedSpec):
     boldref_in_t1w = File(exists=True, desc="BOLD reference on the T1w grid, for figures")
     distorted_in_t1w = File(desc="the same as acquired; with a field only")
     boldref_mask = File(exists=True, desc="T1w brain mask on the BOLD grid, for figures")
-    cost = traits.Float(desc="minus the normalised mutual information; lower is better")
     moved_mm = traits.Float(desc="mean way of the brain from where the headers had it")
-    metadata = File(exists=True, desc="cost and way for the sidecar, .json")
+    metadata = File(exists=True, desc="method, costs and way for the sidecar, .json")
 
 
 class Coregister(SimpleInterface):
     """Rigid registration of the BOLD reference to the T1w brain, whatever the headers say.
 
-    N4 takes the bias field off the BOLD reference; then :mod:`rls_bids.numerics.coregister`. With
-    a field map the distortion is taken off before: first with the field where the headers have
-    it, then where the field's own image of the head fits the corrected BOLD reference best.
+    N4 takes the bias field off the BOLD reference; then :mod:`rls_bids.numerics.coregister` finds
+    the head and :mod:`rls_bids.numerics.boundary` refines the result on the white-matter
+    boundary, unless that goes astray. With a field map the distortion is taken off before: first
+    with the field where the headers have it, then where the field's own image of the head fits
+    the corrected BOLD reference best.
     """
 
     input_spec = CoregisterInputSpec
@@ -83,25 +87,32 @@ class Coregister(SimpleInterface):
         folder = Path(runtime.cwd)
         mask, affine = load_mask(self.inputs.mask)
         head = Volume(load_volume(self.inputs.t1w).data, affine)
-        pull, cost, shift = _register(self.inputs, head, mask, folder)
+        placed = _register(self.inputs, head, mask, folder)
+        pull, shift = placed.pull, placed.shift
         np.save(folder / "t1w_to_boldref.npy", pull)
         self._results["t1w_to_boldref"] = str(folder / "t1w_to_boldref.npy")
         self._results["boldref_to_t1w"] = save_itk_transforms(pull, folder / "boldref_to_t1w.txt")
         self._results |= _images(self.inputs, pull, shift, folder)
         moved = _way(mask, affine, pull)
-        record = {"CoregistrationCost": round(cost, 6), "MovedFromHeaderMm": round(moved, 3)}
+        record = {**placed.record, "MovedFromHeaderMm": round(moved, 3)}
         if shift is not None:
             record |= _shift_record(self.inputs, pull, shift, mask, affine)
         metadata = folder / "coregistration.json"
         metadata.write_text(json.dumps(record), encoding="utf-8")
-        self._results |= {"cost": cost, "moved_mm": moved, "metadata": str(metadata)}
+        self._results |= {"moved_mm": moved, "metadata": str(metadata)}
         return runtime
 
 
-def _register(
-    inputs: Any, head: Volume, mask: "NDArray[np.bool_]", folder: Path
-) -> "tuple[NDArray[np.float64], float, NDArray[np.float32] | None]":
-    """Return the pull matrix, its cost, and the shift (voxels) of the BOLD reference if any."""
+class _Placed(NamedTuple):
+    """Pull matrix, T1w mm → BOLD mm; shift (voxels) of the BOLD reference if any; how it went."""
+
+    pull: "NDArray[np.float64]"
+    shift: "NDArray[np.float32] | None"
+    record: dict[str, Any]
+
+
+def _register(inputs: Any, head: Volume, mask: "NDArray[np.bool_]", folder: Path) -> _Placed:
+    """Find where the head is in the BOLD reference, and how that is distorted."""
     import numpy as np
 
     from rls_bids.numerics.coregister import coregister
@@ -110,7 +121,8 @@ def _register(
     brain, bold_mask = _bold_brain(inputs, folder)
     if not inputs.field:
         found = coregister(head.data, head.affine, mask, brain.data, brain.affine, bold_mask)
-        return found.matrix, found.cost, None
+        pull, record = _refine(inputs, brain, found)
+        return _Placed(pull, None, record)
     axis, _ = phase_encoding(inputs.direction)
     to_field = np.eye(4)
     for _ in range(UNWARPING_ROUNDS):
@@ -119,7 +131,29 @@ def _register(
         inside = unwarp(bold_mask.astype("f4"), shift, axis, use_jacobian=False) > HALF
         found = coregister(head.data, head.affine, mask, straight.data, straight.affine, inside)
         to_field = _place_field(inputs, straight, Volume(mask.astype("f4"), head.affine), found)
-    return found.matrix, found.cost, _shift(inputs, brain, to_field)
+    pull, record = _refine(inputs, straight, found)
+    return _Placed(pull, _shift(inputs, brain, to_field), record)
+
+
+def _refine(
+    inputs: Any, boldref: Volume, found: "Rigid"
+) -> "tuple[NDArray[np.float64], dict[str, Any]]":
+    """Refine a registration on the white-matter boundary; keep it where that goes astray."""
+    from rls_bids.numerics.boundary import find_fault, refine, white_matter_boundary
+
+    white, grey = load_volume(inputs.white), load_volume(inputs.grey)
+    surface = white_matter_boundary(white.data, white.affine, grey.data)
+    refined = refine(surface, boldref.data, boldref.affine, found.matrix)
+    fault = find_fault(refined)
+    record = {
+        "CoregistrationMethod": MUTUAL_INFORMATION if fault else BOUNDARY,
+        "CoregistrationCost": round(found.cost, 6),
+        "BoundaryCost": round(refined.cost, 6),
+        "BoundaryWrongShare": round(refined.wrong_share, 4),
+        "BoundaryMovedMm": round(refined.moved_mm, 3),
+        "BoundaryFault": fault or None,
+    }
+    return (found.matrix if fault else refined.matrix), record
 
 
 def _place_field(

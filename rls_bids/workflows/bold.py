@@ -31,7 +31,7 @@ def init_bold_wf(
 
     Inputs
     ------
-    t1w, mask, dseg : the anatomy; WM_std, CSF_std : tissues on the standard grid
+    t1w, mask, dseg, GM, WM : the anatomy; WM_std, CSF_std : tissues on the standard grid
     points, std_mask : where each standard voxel lies in the T1w image
 
     Outputs
@@ -40,7 +40,9 @@ def init_bold_wf(
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        IdentityInterface(["t1w", "mask", "dseg", "WM_std", "CSF_std", "points", "std_mask"]),
+        IdentityInterface(
+            ["t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std", "points", "std_mask"]
+        ),
         name="inputnode",
     )
     outputnode = pe.Node(
@@ -50,7 +52,11 @@ def init_bold_wf(
     workflow.connect(
         [
             (motion, coregister, [("boldref", "boldref")]),
-            (inputnode, coregister, [("t1w", "t1w"), ("mask", "mask")]),
+            (
+                inputnode,
+                coregister,
+                [("t1w", "t1w"), ("mask", "mask"), ("GM", "grey"), ("WM", "white")],
+            ),
             (motion, resampling, [("matrices", "matrices")]),
             (coregister, resampling, [("t1w_to_boldref", "t1w_to_boldref")]),
             (inputnode, resampling, [("points", "points"), ("std_mask", "std_mask")]),

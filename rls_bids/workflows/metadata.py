@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from rls_bids.interfaces import anat
 from rls_bids.numerics import (
+    boundary,
     confounds,
     coregister,
     correlation,
     fieldmap,
+    opposed,
     realign,
     resample,
     signal,
@@ -22,14 +24,15 @@ KERNELS = (
     resample,
     confounds,
     coregister,
+    boundary,
     fieldmap,
     signal,
     correlation,
 )
-PREPROCESSING = KERNELS[:6]
+PREPROCESSING = KERNELS[:7]
 ANAT_VERSION = anat.VERSION
-COREGISTRATION_VERSION = coregister.VERSION
-FIELDMAP_VERSION = fieldmap.VERSION
+COREGISTRATION_VERSION = f"{coregister.VERSION}-{boundary.VERSION}-{fieldmap.VERSION}"
+FIELDMAP_VERSION = f"{fieldmap.VERSION}-{opposed.VERSION}"
 
 
 def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:

@@ -20,6 +20,7 @@ from rls_bids.interfaces.images import (
 from rls_bids.numerics.coregister import align, coregister
 from rls_bids.numerics.realign import parameters_to_matrix
 from rls_bids.numerics.resample import resample_volume, voxel_points
+from rls_bids.phantom.head import standard_model
 from rls_bids.resources.templates import locate_template, standard_head
 
 SPACE = "MNI152NLin2009cAsym"
@@ -274,11 +275,19 @@ def test_coregistration_node(standard, tmp_path, monkeypatch):
     pull = parameters_to_matrix(np.array(STARTS["pitch"]), CENTRE)
     brain, mask, affine = standard
     bold, bold_affine = bold_of(standard, pull)
+    model = standard_model(skull=False, dropout=False)
+    shares = [
+        resample_volume(share, model.affine, voxel_points(np.ones(mask.shape, bool), affine))
+        for share in model.tissues
+    ]
+    grey, white, _ = (share.reshape(mask.shape) for share in shares)
     found = (
         coregistration.Coregister(
             boldref=save_volume(bold, bold_affine, tmp_path / "bold.nii.gz"),
             t1w=save_volume(brain, affine, tmp_path / "t1w.nii.gz"),
             mask=save_mask(mask, affine, tmp_path / "mask.nii.gz"),
+            white=save_volume(white, affine, tmp_path / "white.nii.gz"),
+            grey=save_volume(grey, affine, tmp_path / "grey.nii.gz"),
             version="1",
         )
         .run()
@@ -290,7 +299,10 @@ def test_coregistration_node(standard, tmp_path, monkeypatch):
     truth = points @ pull[:3, :3].T + pull[:3, 3]
     assert np.linalg.norm(where - truth, axis=1).mean() <= 0.5
     assert found.moved_mm == pytest.approx(np.linalg.norm(truth - points, axis=1).mean(), abs=0.5)
-    assert json.loads(Path(found.metadata).read_text())["MovedFromHeaderMm"] > 15
+    told = json.loads(Path(found.metadata).read_text())
+    assert told["MovedFromHeaderMm"] > 15
+    assert told["CoregistrationMethod"] == "white-matter boundary"
+    assert told["BoundaryWrongShare"] < 0.2
     itk = ants.read_transform(found.boldref_to_t1w, precision="double")
     flip = np.array([-1, -1, 1])
     np.testing.assert_allclose(
