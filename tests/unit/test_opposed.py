@@ -118,7 +118,7 @@ def pair(axis=1, ratio=1.0, amplitude=1.0, motion=None):
     if motion is not None:
         pull = parameters_to_matrix(np.array(motion), CENTRE)
         to_still = np.linalg.inv(affine) @ np.linalg.inv(pull) @ affine
-        moved = ndimage.affine_transform(volume, to_still[:3, :3], to_still[:3, 3], order=3)
+        moved = ndimage.affine_transform(volume, to_still[:3, :3], to_still[:3, 3], order=1)
     grid = affine.copy()
     grid[:3, 3] += affine[:3, :3].sum(axis=1) * (SIZE - 1) / 2
     grid[:3, :3] *= SIZE
