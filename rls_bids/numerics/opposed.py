@@ -25,7 +25,10 @@ from rls_bids.numerics.resample import evaluate_spline, spline_coefficients, vox
 
 VERSION = "1"
 
-BAD_SHAPES = "Two volumes of one shape (X, Y, Z) were expected, found {along} and {against}."
+BAD_SHAPES = (
+    "Two volumes of one shape (X, Y, Z), at least four voxels a side, were expected; "
+    "found {along} and {against}."
+)
 BAD_AXIS = "The phase-encoding axis is 0, 1 or 2, found {axis}."
 BAD_RATIO = "The ratio of the readout times must be positive and finite, found {ratio}."
 BAD_AFFINE = "An invertible affine (4, 4) was expected, found {affine}."
@@ -40,6 +43,7 @@ Where the field bends freely it also explains what motion does, so motion is fou
 stiff.
 """
 N_MIXED = 5
+LEAST_SIZE = 4
 ROUND_TOLERANCE_MM = 0.01
 HEAD_RADIUS_MM = 60.0
 
@@ -162,7 +166,7 @@ def estimate_displacement(
 def _check(
     along: NDArray[Any], against: NDArray[Any], affine: Float64Array, axis: int, ratio: float
 ) -> None:
-    if along.ndim != 3 or along.shape != against.shape:
+    if along.ndim != 3 or along.shape != against.shape or min(along.shape) < LEAST_SIZE:
         raise ValueError(BAD_SHAPES.format(along=along.shape, against=against.shape))
     if axis not in {0, 1, 2}:
         raise ValueError(BAD_AXIS.format(axis=axis))
@@ -179,7 +183,9 @@ def _head(first: Float64Array, second: Float64Array) -> BoolArray:
     bright = np.zeros(first.shape)
     for volume in (first, second):
         floor, top = np.percentile(volume, [10.0, 98.0])
-        bright += (volume - floor) / max(top - floor, np.finfo(float).tiny)
+        if top <= floor:
+            raise InputDataError(NO_HEAD.format(shape=first.shape), NO_HEAD_HINT)
+        bright += (volume - floor) / (top - floor)
     head: BoolArray = ndimage.binary_dilation(bright > 0.5)
     if not head.any() or min(first[head].mean(), second[head].mean()) <= 0.0:
         raise InputDataError(NO_HEAD.format(shape=first.shape), NO_HEAD_HINT)
@@ -202,7 +208,7 @@ def _estimate(
     centre_mm = grid_centre(first.shape, affine)
     field, parameters, gain = np.zeros((*first.shape[:2], first.shape[2] + 1)), np.zeros(6), 1.0
     for fwhm_mm, bending_mm2, n_rounds in LEVELS:
-        strides = _strides(sizes_mm, fwhm_mm)
+        strides = _strides(first.shape, sizes_mm, fwhm_mm)
         few = slice(None, None, strides[0]), slice(None, None, strides[1])
         lines = field[few].reshape(-1, field.shape[2])
         found: list[tuple[Float64Array, Float64Array]] = []
@@ -225,10 +231,13 @@ def _estimate(
     return field, pull
 
 
-def _strides(sizes_mm: Float64Array, fwhm_mm: float) -> tuple[int, int]:
+def _strides(shape: tuple[int, ...], sizes_mm: Float64Array, fwhm_mm: float) -> tuple[int, int]:
     """Every how many lines describe images of a smoothness, on the first two axes."""
-    along_x, along_y = (max(1, int(fwhm_mm / (1.5 * size))) for size in sizes_mm[:2])
-    return along_x, along_y
+    first, second = (
+        max(1, min(int(fwhm_mm / (1.5 * size)), n // 2))
+        for size, n in zip(sizes_mm[:2], shape[:2], strict=True)
+    )
+    return first, second
 
 
 def _widened(

@@ -34,7 +34,7 @@ BARRIER = 0.01
 PAD = 8
 """Voxels without signal beyond either end of a line."""
 MAX_STEPS, MAX_SOLVER_STEPS, MAX_HALVINGS = 10, 15, 8
-COST_TOLERANCE, SOLVER_TOLERANCE = 1e-3, 0.1
+COST_TOLERANCE, SOLVER_TOLERANCE = 3e-3, 0.1
 
 Float64Array = NDArray[np.float64]
 

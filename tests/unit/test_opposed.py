@@ -5,6 +5,7 @@ phase-encoding axis, subdivided along it, every piece of tissue is moved and dro
 lands, and voxels sum up what they got.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -117,7 +118,7 @@ def pair(axis=1, ratio=1.0, amplitude=1.0, motion=None):
     if motion is not None:
         pull = parameters_to_matrix(np.array(motion), CENTRE)
         to_still = np.linalg.inv(affine) @ np.linalg.inv(pull) @ affine
-        moved = ndimage.affine_transform(volume, to_still[:3, :3], to_still[:3, 3], order=3)
+        moved = ndimage.affine_transform(volume, to_still[:3, :3], to_still[:3, 3], order=1)
     grid = affine.copy()
     grid[:3, 3] += affine[:3, :3].sum(axis=1) * (SIZE - 1) / 2
     grid[:3, :3] *= SIZE
@@ -276,7 +277,7 @@ GOOD = np.random.default_rng(0).uniform(1, 2, (6, 7, 8))
 )
 def test_nonsense_is_refused(changes, message):
     given = {"along": GOOD, "against": GOOD, "affine": np.eye(4), "axis": 1} | changes
-    with pytest.raises(ValueError, match=message.split("{")[0]):
+    with pytest.raises(ValueError, match=re.escape(message.split("{")[0])):
         estimate_displacement(**given)
 
 
