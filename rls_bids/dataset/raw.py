@@ -10,12 +10,12 @@ from rls_bids.dataset import checks
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
+from rls_bids.dataset.requests import STEPS
 from rls_bids.errors import EXIT_DATA, InputDataError
 from rls_bids.records import Anatomy, BoldRun, Note, Participant, Session
 from rls_bids.settings import BoldSettings
 
 NOTHING_FOR_ONE = "sub-{participant} has no {kind} image that can be used ({steps})."
-STEPS = "{kind}: {n_files} found, {steps}"
 OTHER_T1W = "{used} is used; not used: {others}."
 BORROWED_T1W = "{where} has no T1w image of its own that can be used; {used} is used."
 NO_TASK = "{path} has no task- in its name."
