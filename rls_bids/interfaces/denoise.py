@@ -161,7 +161,7 @@ class DenoiseOutputSpec(TraitedSpec):
 
     denoised = File(exists=True, desc="(n_kept, n_voxels) residuals, .npy")
     smoothed = File(exists=True, desc="the same, smoothed within the mask, .npy")
-    design = File(exists=True, desc="regressors as fitted, .tsv")
+    design = File(exists=True, desc="regressors as fitted: filtered, at the kept volumes, .tsv")
     status = File(exists=True, desc="what is left, .json")
 
 
@@ -208,9 +208,9 @@ class Denoise(SimpleInterface):
         np.save(folder / "denoised.npy", result.data)
         np.save(folder / "smoothed.npy", smoothed)
         save_table(
-            dict(zip(names, regressors[kept].T, strict=True)),
+            dict(zip(names, result.regressors.T, strict=True)),
             folder / "design.tsv",
-            n_rows=int(kept.sum()),
+            n_rows=result.n_kept,
         )
         status = {
             "Run": self.inputs.run,

@@ -57,6 +57,9 @@ class Denoised:
     ----------
     data : (n_kept, n_voxels) float32
         Residuals at the kept volumes; zero rows when nothing is left (``residual_df`` ≤ 0).
+    regressors : (n_kept, n_regressors) float64
+        The confounds as fitted: filtered, at the kept volumes. The residuals are orthogonal to
+        them.
     kept : (n_volumes,) bool
     n_volumes, n_kept : int
     band_dimensions : int
@@ -72,6 +75,7 @@ class Denoised:
     """
 
     data: NDArray[np.float32]
+    regressors: FloatArray
     kept: BoolArray
     n_volumes: int
     n_kept: int
@@ -286,9 +290,8 @@ def _filter_operator(
     return operator, _band_space(kept, repetition_time, *band)
 
 
-def _confound_basis(operator: FloatArray, confounds: FloatArray) -> FloatArray:
-    """Return an orthonormal basis of the filtered confounds at the kept volumes."""
-    filtered = operator @ confounds
+def _confound_basis(filtered: FloatArray, confounds: FloatArray) -> FloatArray:
+    """Return an orthonormal basis of what the filter leaves of the confounds."""
     before = np.linalg.norm(confounds, axis=0)
     after = np.linalg.norm(filtered, axis=0)
     remains = after > VANISHED * np.maximum(before, np.finfo(float).tiny)
@@ -343,7 +346,8 @@ def denoise(
     if not np.isfinite(columns[kept]).all():
         raise ValueError(NAN_CONFOUNDS)
     operator, space = _filter_operator(kept, repetition_time, band, order)
-    basis = _confound_basis(operator, columns[kept])
+    regressors = operator @ columns[kept]
+    basis = _confound_basis(regressors, columns[kept])
     rank = _orthonormal(space.T @ basis).shape[1]
     dimensions, n_regressors = space.shape[1], columns.shape[1]
     left = dimensions - rank
@@ -352,6 +356,7 @@ def denoise(
         residuals = _apply(operator - basis @ (basis.T @ operator), data, kept)
     return Denoised(
         data=residuals,
+        regressors=regressors,
         kept=kept,
         n_volumes=kept.size,
         n_kept=int(kept.sum()),

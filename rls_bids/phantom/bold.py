@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from rls_bids.phantom.distortion import Encoding, distort, encoding, field_hz
 from rls_bids.phantom.head import EPI_TISSUES, HeadModel, sample
 from rls_bids.phantom.render import average_box, box_shift, gather, kernel_table
 from rls_bids.phantom.signals import (
@@ -195,6 +196,43 @@ def _slice_poses(motion: HeadMotion, volume: int, fractions: Floats) -> Floats:
     return np.stack([rigid_matrix(row, motion.centre_mm) for row in rows])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestingHead:
+    """What a fine grid shows of the resting head: points of the model, signal and tissues."""
+
+    points: tuple[Floats32, ...]
+    signal: Floats32
+    tissues: tuple[Floats32, ...]
+    factor: int
+
+
+def resting_head(
+    plan: Plan, model: HeadModel, warp: Warp, geometry: Geometry, encoded: Encoding | None
+) -> RestingHead:
+    """Sample the head on the fine grid, as an EPI with this encoding shows it."""
+    fine_affine, fine_shape, factor = fine_grid(plan, geometry)
+    points: tuple[Floats32, ...]
+    points = pull_grid(warp, np.linalg.inv(geometry.t1w_to_bold) @ fine_affine, fine_shape)
+    density = np.ones(1, np.float32)
+    if encoded and plan.spec.distortion:
+        field = field_hz(points, model.from_standard, plan.spec.distortion)
+        shift = field * np.float32(encoded.sign * encoded.voxels_per_hz * factor)
+        points, density = distort(points, shift, encoded.axis)
+    return RestingHead(
+        points=points,
+        signal=sample(model, model.epi, points) * density,
+        tissues=tuple(sample(model, tissue, points) for tissue in model.tissues),
+        factor=factor,
+    )
+
+
+def on_bold_grid(volume: Floats32, factor: int, shape: tuple[int, int, int]) -> Floats32:
+    """Average a volume of the fine grid over the extent of each BOLD voxel."""
+    start = int(PAD * factor + box_shift(factor))
+    every = average_box(volume, factor)[start::factor, start::factor, start::factor]
+    return every[: shape[0], : shape[1], : shape[2]]
+
+
 def simulate(
     plan: Plan,
     model: HeadModel,
@@ -214,20 +252,16 @@ def simulate(
         warp, apply_affine(model.from_standard, np.array([[0.0, -18.0, 8.0]]))
     )[0]
     geometry = place_bold(plan, head_centre, rng)
-    fine_affine, fine_shape, factor = fine_grid(plan, geometry)
-    points = pull_grid(warp, np.linalg.inv(geometry.t1w_to_bold) @ fine_affine, fine_shape)
-    base = sample(model, model.epi, points)
-    tissues = tuple(sample(model, tissue, points) for tissue in model.tissues)
-    parts = _global_fields(base, tissues)
+    head = resting_head(plan, model, warp, geometry, encoding(plan, geometry.shape))
+    base, factor = head.signal, head.factor
+    parts = _global_fields(base, head.tissues)
     field = np.stack([average_box(part, factor) for part in parts], axis=-1)
     start = np.full(3, PAD * factor + box_shift(factor))
-    rest = field[..., 0]
-    corner = tuple(slice(int(s), None, factor) for s in start)
-    seen = rest[corner][: geometry.shape[0], : geometry.shape[1], : geometry.shape[2]] > SEEN
+    seen = on_bold_grid(base, factor, geometry.shape) > SEEN
     seen = ndimage.binary_dilation(seen, iterations=RIM)
     voxels = np.argwhere(seen).astype(np.int32)
     regions = region_components(
-        plan, model, centres, base, points, tissues, factor, voxels * factor + start
+        plan, model, centres, base, head.points, head.tissues, factor, voxels * factor + start
     )
     centre_mm = apply_affine(geometry.t1w_to_bold, head_centre[None])[0]
     motion = random_motion(plan, centre_mm, rng)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rls_bids import __version__
 from rls_bids.engine.resources import available_cpus
 from rls_bids.errors import EXIT_OK, RlsBidsError
-from rls_bids.phantom.spec import SIZES, CohortSpec
+from rls_bids.phantom.spec import FIELD_MAPS, SIZES, CohortSpec
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,6 +47,25 @@ def build_parser() -> argparse.ArgumentParser:
     add("--t1w-orientation", default="RAS", metavar="CODES", help="storage (default: RAS)")
     add("--bold-orientation", default="LAS", metavar="CODES", help="storage (default: LAS)")
     add("--differing-qform", action="store_true", help="write a qform that differs from the sform")
+    add(
+        "--distortion",
+        type=float,
+        default=0.0,
+        metavar="FACTOR",
+        help="susceptibility distortion of BOLD; 1 is that of a 3 T scanner (default: 0)",
+    )
+    add(
+        "--phase-encoding",
+        default="A",
+        choices=tuple("LRPAIS"),
+        help="where a positive off-resonance shifts tissue to (default: A)",
+    )
+    add(
+        "--fieldmap",
+        default="phasediff",
+        choices=FIELD_MAPS,
+        help="what is written of the field when there is distortion (default: phasediff)",
+    )
     add("--n-volumes", type=int, metavar="N", help="volumes (default: that of the size)")
     add("--random-seed", type=int, default=0, metavar="S", help="seed (default: 0)")
     add(
@@ -74,6 +93,9 @@ def _spec(options: argparse.Namespace) -> CohortSpec:
         t1w_orientation=options.t1w_orientation,
         bold_orientation=options.bold_orientation,
         differing_qform=options.differing_qform,
+        distortion=options.distortion,
+        phase_encoding=options.phase_encoding,
+        fieldmap=options.fieldmap,
         n_volumes=options.n_volumes,
     )
 

@@ -26,7 +26,7 @@ CANNOT_WRITE_HINT = "Name a directory on a disk with room where you may write."
 
 HEAD_CENTRE_MM = np.array([0.0, -18.0, 8.0])
 GROUP_CODES: dict[Group, int] = {"RLS": 0, "HC": 1}
-PERSON, LATENT, SESSION_T1W, SESSION_BOLD = range(4)
+PERSON, LATENT, SESSION_T1W, SESSION_BOLD, SESSION_FIELDMAP = range(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from rls_bids.phantom.cohort import (
     HEAD_CENTRE_MM,
     LATENT,
     SESSION_BOLD,
+    SESSION_FIELDMAP,
     SESSION_T1W,
     Person,
     load_model,
@@ -22,6 +23,8 @@ from rls_bids.phantom.cohort import (
     write_json,
     write_people,
 )
+from rls_bids.phantom.distortion import direction, encoding
+from rls_bids.phantom.fieldmaps import IDENTIFIER, readout, write_fieldmaps
 from rls_bids.phantom.head import HeadModel, sample
 from rls_bids.phantom.images import axis_of, save_image
 from rls_bids.phantom.signals import framewise_displacement, latent_z, slice_timing
@@ -165,24 +168,34 @@ def write_session(root: Path, plan: Plan, model: HeadModel, person: Person, sess
         differing_qform=spec.differing_qform,
     )
     _write_bold_truth(truth, person, scan)
+    if spec.distortion:
+        stream = random_stream(plan, who, SESSION_FIELDMAP, session)
+        stem_path = root / folder / "fmap" / stem
+        field = write_fieldmaps(stem_path, plan, model, warp, scan.geometry, stream)
+        save_image(truth / "field_hz.nii.gz", field, scan.geometry.affine)
 
 
 def bold_sidecar(plan: Plan) -> dict[str, object]:
     """Metadata of the series for its storage orientation.
 
-    Slices are acquired from the feet upwards in two passes and encoded from back to front.
+    Slices are acquired from the feet upwards in two passes.
     """
-    codes = plan.spec.bold_orientation
-    phase, phase_backwards = axis_of(codes, "A", "P")
+    codes, towards = plan.spec.bold_orientation, plan.spec.phase_encoding
     slices, slices_backwards = axis_of(codes, "S", "I")
     times = slice_timing(grid_shape(plan)[2], plan.size.repetition_time)
     times = times[::-1] if slices_backwards else times
+    distorted: dict[str, object] = {}
+    if plan.spec.distortion:
+        shape = grid_shape(plan)
+        distorted = readout(plan, shape[encoding(plan, shape).axis], towards)
+        distorted |= {"B0FieldSource": IDENTIFIER} if plan.spec.fieldmap != "none" else {}
     return {
         **BOLD_FIELDS,
         "RepetitionTime": plan.size.repetition_time,
         "SliceTiming": [float(time) for time in times],
         "SliceEncodingDirection": slices,
-        "PhaseEncodingDirection": f"{phase}-" if phase_backwards else phase,
+        "PhaseEncodingDirection": direction(codes, towards),
+        **distorted,
     }
 
 

@@ -7,6 +7,8 @@ from rls_bids.errors import UsageError
 
 Group = Literal["RLS", "HC"]
 SizeName = Literal["tiny", "small", "full"]
+FieldMapName = Literal["none", "phasediff", "phases", "fieldmap", "opposed"]
+FIELD_MAPS: tuple[FieldMapName, ...] = ("none", "phasediff", "phases", "fieldmap", "opposed")
 
 LATENT_SD = 0.25
 """Standard deviation of the participants' latent Fisher z within a group."""
@@ -14,6 +16,7 @@ STRONG_Z = 0.875
 WEAK_Z = 0.25
 """Mean latent Fisher z of the stronger group, and the least mean of the weaker one."""
 MAX_EFFECT = 5.0
+MAX_DISTORTION = 1.2
 NOISE_FREE_TSNR = 1e6
 
 BAD_SIZE = "There is no size {value!r}."
@@ -26,6 +29,12 @@ BAD_ORIENTATION = "{value!r} is not a storage orientation."
 BAD_ORIENTATION_HINT = "Give three letters, one of each pair L/R, P/A and I/S, such as RAS or PSR."
 BAD_SESSION = "The session label {value!r} is not alphanumeric, or is given twice."
 BAD_SESSION_HINT = "Give labels of letters and digits, each once, such as pre post."
+BAD_ENCODING = "{value!r} is not a direction of phase encoding."
+BAD_ENCODING_HINT = "Give one of the letters L, R, P, A, I and S."
+BAD_DISTORTION = "The distortion {value:g} is out of range."
+BAD_DISTORTION_HINT = "Give a factor between 0 and 1.2; beyond that the image would fold."
+BAD_FIELD_MAP = "There is no field map {value!r}."
+BAD_FIELD_MAP_HINT = "Give one of {names}."
 BAD_SEED = "The random seed {value} is negative."
 BAD_SEED_HINT = "Give a whole number from 0 upwards."
 BAD_VOLUMES = "A series of {value} volumes is too short."
@@ -179,6 +188,12 @@ class CohortSpec:
         Mean displacement over the brain that no affine explains.
     dropout : bool
         Signal loss near the sinuses.
+    distortion : float
+        Multiplies the susceptibility field: 1 reaches about 90 Hz, or 12 mm of 4 mm voxels.
+    phase_encoding : {"L", "R", "P", "A", "I", "S"}
+        Where tissue of a positive off-resonance is shifted to.
+    fieldmap : {"none", "phasediff", "phases", "fieldmap", "opposed"}
+        What is written of the field when there is distortion.
     n_volumes : int or None
         None takes the number of the size.
     """
@@ -201,6 +216,9 @@ class CohortSpec:
     misalignment_scale: float = 1.0
     warp_mm: float = 3.3
     dropout: bool = True
+    distortion: float = 0.0
+    phase_encoding: str = "A"
+    fieldmap: FieldMapName = "phasediff"
     n_volumes: int | None = None
 
 
@@ -233,6 +251,7 @@ def _check(spec: CohortSpec, n_patients: int, n_controls: int) -> None:
             pairs[pair] = sum(code in pair for code in codes)
         if len(codes) != len(pairs) or set(pairs.values()) != {1}:
             raise UsageError(BAD_ORIENTATION.format(value=codes), BAD_ORIENTATION_HINT)
+    _check_distortion(spec)
     for label in spec.sessions:
         plain = label.isascii() and label.isalnum()
         if not plain or spec.sessions.count(label) > 1:
@@ -242,6 +261,16 @@ def _check(spec: CohortSpec, n_patients: int, n_controls: int) -> None:
     shortest = 10
     if spec.n_volumes is not None and spec.n_volumes < shortest:
         raise UsageError(BAD_VOLUMES.format(value=spec.n_volumes), BAD_VOLUMES_HINT)
+
+
+def _check_distortion(spec: CohortSpec) -> None:
+    if not 0 <= spec.distortion <= MAX_DISTORTION:
+        raise UsageError(BAD_DISTORTION.format(value=spec.distortion), BAD_DISTORTION_HINT)
+    if len(spec.phase_encoding) != 1 or spec.phase_encoding not in "LRPAIS":
+        raise UsageError(BAD_ENCODING.format(value=spec.phase_encoding), BAD_ENCODING_HINT)
+    if spec.fieldmap not in FIELD_MAPS:
+        hint = BAD_FIELD_MAP_HINT.format(names=", ".join(FIELD_MAPS))
+        raise UsageError(BAD_FIELD_MAP.format(value=spec.fieldmap), hint)
 
 
 def _shift_effect(offset_mm: float) -> tuple[tuple[Region, ...], tuple[Network, ...]]:

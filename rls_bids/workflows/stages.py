@@ -267,7 +267,7 @@ def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings)
             stamp,
             "design",
             naming.derivative("design", *owner, **entities),
-            "The regressors as fitted, at the kept volumes.",
+            "The regressors as fitted: filtered, at the kept volumes.",
             [confounds_file],
         )
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from rls_bids.dataset.naming import camel_label
@@ -209,5 +210,10 @@ def test_level_full_writes_the_series_of_a_finished_participant(
             assert image.shape[3] == raw.shape[3]
             np.testing.assert_allclose(series.mean(axis=3), mean, rtol=1e-3, atol=0.1)
         else:
-            assert abs(series[mask].mean(axis=1)).max() < 0.05 * series[mask].std()
+            inside = series[mask]
+            assert (abs(inside.mean(axis=1)) < 0.05 * inside.std(axis=1)).all()
+            design = pd.read_csv(out / f"{func}_denoise-acompcor_design.tsv", sep="\t")
+            regressors = design.to_numpy() / np.linalg.norm(design.to_numpy(), axis=0)
+            scale = np.linalg.norm(inside, axis=1, keepdims=True)
+            assert abs(inside @ regressors / scale).max() < 1e-3
     assert walk(out) == []

@@ -273,6 +273,7 @@ def test_residuals_are_orthogonal_to_the_filtered_confounds(seed, n, k, with_ban
         columns = confounds[kept]
     scale = np.linalg.norm(columns, axis=0)[:, None] * np.linalg.norm(out.data, axis=0)
     assert (np.abs(columns.T @ out.data) < 1e-5 * scale).all()
+    assert (np.abs(out.regressors.T @ out.data) < 1e-5 * scale).all()
     assert out.residual_df > 0
 
 
