@@ -9,6 +9,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -145,7 +146,7 @@ class PlotCarpetInputSpec(PlotMotionInputSpec):
     series = File(exists=True, mandatory=True, desc="before denoising, .npy")
     denoised = File(exists=True, mandatory=True, desc="residuals, .npy")
     mask = File(exists=True, mandatory=True, desc="voxels of the series")
-    dseg = File(exists=True, mandatory=True, desc="tissue labels on the standard grid")
+    dseg = File(exists=True, desc="tissue labels on the standard grid; none: all voxels alike")
     status = File(exists=True, mandatory=True, desc="what is left, .json")
 
 
@@ -163,7 +164,7 @@ class PlotCarpet(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from rls_bids.figures.bold import plot_carpet
-        from rls_bids.interfaces.images import load_mask, load_volume
+        from rls_bids.interfaces.images import load_mask
         from rls_bids.interfaces.tables import load_table
 
         table = load_table(self.inputs.confounds)
@@ -172,7 +173,7 @@ class PlotCarpet(SimpleInterface):
         path = Path(runtime.cwd) / "carpet.svg"
         plot_carpet(
             self.inputs.series,
-            load_volume(self.inputs.dseg).data[mask].astype(int),
+            _tissues(self.inputs.dseg, mask),
             table["std_dvars"],
             _timing(table, self.inputs),
             path,
@@ -181,6 +182,17 @@ class PlotCarpet(SimpleInterface):
         )
         self._results["carpet"] = str(path)
         return runtime
+
+
+def _tissues(dseg: Any, mask: Any) -> Any:
+    """Return the tissue of every voxel of a mask; 0 in all where the tissues are not known."""
+    import numpy as np
+
+    from rls_bids.interfaces.images import load_volume
+
+    if not isdefined(dseg):
+        return np.zeros(int(mask.sum()), dtype=int)
+    return load_volume(dseg).data[mask].astype(int)
 
 
 class PlotSeedsInputSpec(BaseInterfaceInputSpec):

@@ -12,7 +12,7 @@ from rls_bids.numerics import (
     signal,
     slicetiming,
 )
-from rls_bids.records import BoldRun, Seed
+from rls_bids.records import BoldRun, PreparedRun, Seed, Session
 from rls_bids.settings import BoldSettings, Settings
 
 KERNELS = (realign, slicetiming, resample, confounds, coregister, signal, correlation)
@@ -36,11 +36,13 @@ def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
     return told
 
 
-def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
+def processing_of(settings: Settings, strategy: str, session: Session) -> dict[str, object]:
     """Return what must be equal over the participants of a group model."""
+    prepared = {run.generator for run in session.runs if isinstance(run, PreparedRun)}
     denoise = settings.denoise
     band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
     return {
+        "Preprocessing": ", ".join(sorted(prepared)) or "rls_bids",
         "Denoising": strategy,
         "BandPassHz": band,
         "FilterOrder": denoise.filter_order if denoise.band_pass else None,

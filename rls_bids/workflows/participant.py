@@ -11,10 +11,19 @@ from rls_bids.dataset.description import read_json
 from rls_bids.engine.crashes import set_crash_dir
 from rls_bids.errors import EXIT_DATA
 from rls_bids.interfaces.denoise import REFUSED_HINT, refusal
-from rls_bids.records import Anatomy, Note, Participant, Seed, Session, Template
+from rls_bids.records import (
+    Anatomy,
+    Note,
+    Participant,
+    PreparedAnatomy,
+    Seed,
+    Session,
+    Template,
+)
 from rls_bids.settings import Settings
 from rls_bids.workflows.anat import init_anat_wf, init_finished_anat_wf
 from rls_bids.workflows.measures import session_label
+from rls_bids.workflows.prepared import init_prepared_anat_wf
 from rls_bids.workflows.session import ANAT_FIELDS, init_session_wf
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stages import SessionStages, anat_stage, place_of, stages_of
@@ -60,19 +69,25 @@ def init_participants_wf(
     return Plan(workflow=workflow, n_unfinished=n_unfinished, notes=tuple(notes))
 
 
-def _anat_name(anatomy: Anatomy) -> str:
+def _anat_name(anatomy: Anatomy | PreparedAnatomy) -> str:
     return node_name("anat", anatomy.session)
 
 
 def _add_anatomies(
-    graph: pe.Workflow, anatomies: Sequence[Anatomy], settings: Settings, template: Template
+    graph: pe.Workflow,
+    anatomies: Sequence[Anatomy | PreparedAnatomy],
+    settings: Settings,
+    template: Template,
 ) -> int:
     """Add the anatomical graphs, or finished files in their place; count the unfinished."""
     place = place_of(settings)
     unfinished = 0
     for anatomy in anatomies:
-        stage = anat_stage(anatomy, settings.anat, template, place, settings.run.random_seed)
         name = _anat_name(anatomy)
+        if isinstance(anatomy, PreparedAnatomy):
+            graph.add_nodes([init_prepared_anat_wf(anatomy, place, name=name)])
+            continue
+        stage = anat_stage(anatomy, settings.anat, template, place, settings.run.random_seed)
         if stage.is_finished(place.output_dir):
             graph.add_nodes([init_finished_anat_wf(stage, place, name)])
             continue
@@ -146,6 +161,5 @@ def _unfinished_seeds(
     }
     before = [*stages.runs, *(each for designs in stages.designs.values() for each in designs)]
     done = all(stage.is_finished(output_dir) for stage in before)
-    if done and not any(wanted.values()) and Path(output_dir, stages.seeds_figure).is_file():
-        return None
-    return wanted
+    done = done and (not stages.seeds_figure or Path(output_dir, stages.seeds_figure).is_file())
+    return None if done and not any(wanted.values()) else wanted
