@@ -282,7 +282,9 @@ def write_dataset_description(
     description = _dataset_description(Path(bids_dir), version)
     links = {**_earlier_links(root), **{k: Path(v).as_uri() for k, v in derivatives.items()}}
     links = {name: links[name] for name in sorted(links) if name != RAW}
-    description["SourceDatasets"] += [{"URL": url} for url in links.values()]
+    known = [source["URL"] for source in description["SourceDatasets"]]
+    others = dict.fromkeys(url for url in links.values() if url not in known)
+    description["SourceDatasets"] += [{"URL": url} for url in others]
     description["DatasetLinks"] |= links
     text = json.dumps(description, indent=2, ensure_ascii=False)
     _write_if_changed(root / "dataset_description.json", text + "\n")

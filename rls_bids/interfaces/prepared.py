@@ -137,11 +137,13 @@ def on_grid(
     if not mask.any():
         raise InputDataError(NO_BRAIN.format(path=in_mask))
     points = voxel_points(mask, affine)
+    places = np.ravel_multi_index(np.nonzero(mask), shape, order="F")
     inside = np.ones(len(points), dtype=bool)
     parts = []
     for block in read_blocks(in_file, n_dropped):
         if is_same:
-            parts.append(block[:, mask])
+            # Files are in Fortran order; so is the place of each voxel of the mask (C order).
+            parts.append(np.stack([volume.ravel(order="F")[places] for volume in block]))
             continue
         still = np.tile(np.eye(4), (len(block), 1, 1))
         part, seen = resample_series(block, given.affine, points, still)

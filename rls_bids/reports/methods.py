@@ -7,16 +7,16 @@ methods section and ``logs/CITATION.md``, ``.html`` and ``.bib``.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
 from rls_bids import __version__
+from rls_bids.dataset.derivatives import open_data_sets
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
 from rls_bids.records import Seed
+from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
 from rls_bids.settings import Settings
 
@@ -26,9 +26,6 @@ STAGES = ("Anatomy", "BOLD", "Denoising", "Seed connectivity")
 NOT_DONE = "Asked for, but not finished here."
 
 _CITATION = re.compile(r"\[@([A-Za-z0-9_]+)\]")
-_ENTRY = re.compile(r"^@(\w+)\{(\w+),\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_FIELD = re.compile(r"^\s*(\w+) = \{(.*)\},?$", re.MULTILINE)
-_FEW_AUTHORS = 2
 
 _STRATEGIES: Mapping[str, str] = MappingProxyType(
     {
@@ -56,45 +53,19 @@ _EXTRACTION: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """One entry of the bibliography; ``source`` is its BibTeX text, ``doi`` may be empty."""
-
-    key: str
-    authors: tuple[str, ...]
-    title: str
-    journal: str
-    year: str
-    where: str
-    doi: str
-    source: str
-
-    @property
-    def short(self) -> str:
-        """How the text cites it, e.g. ``"Power et al. 2012"``."""
-        names = [author.split(",")[0] for author in self.authors]
-        if len(names) > _FEW_AUTHORS or "others" in names:
-            return f"{names[0]} et al. {self.year}"
-        return f"{' & '.join(names)} {self.year}"
-
-    @property
-    def line(self) -> str:
-        """The entry of the reference list, without its DOI."""
-        people = ", ".join("et al." if name == "others" else name for name in self.authors)
-        return f"{people} ({self.year}). {self.title}. {self.journal} {self.where}."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What only the results tell; empty values are left open in the text.
 
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
+    ``preprocessing`` the programs whose preprocessed series were read (none: our own),
     ``group`` are further sentences about the group level. ``finished`` names the stages of
     :data:`STAGES` that were done (``None``: all that were asked for).
     """
 
     brain_extraction: str = ""
     slice_timing: bool | None = None
+    preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
@@ -106,28 +77,6 @@ class Methods:
 
     paragraphs: tuple[tuple[str, str], ...]
     references: tuple[Reference, ...]
-
-
-@cache
-def bibliography() -> Mapping[str, Reference]:
-    """Return every entry of ``boilerplate.bib`` by its key."""
-    text = files("rls_bids.resources").joinpath("boilerplate.bib").read_text(encoding="utf-8")
-    return MappingProxyType({key: _reference(key, body) for _, key, body in _ENTRY.findall(text)})
-
-
-def _reference(key: str, body: str) -> Reference:
-    fields = dict(_FIELD.findall(body))
-    issue = f"({fields['number']})" if "number" in fields else ""
-    return Reference(
-        key=key,
-        authors=tuple(fields["author"].split(" and ")),
-        title=fields["title"],
-        journal=fields["journal"],
-        year=fields["year"],
-        where=f"{fields['volume']}{issue}: {fields['pages'].replace('--', '–')}",
-        doi=fields.get("doi", ""),
-        source=f"@article{{{key},\n{body}}}\n",
-    )
 
 
 def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -153,13 +102,15 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
     """
     known = facts or Facts()
     installed = versions()
-    paragraphs = [
-        ("Software", _software(installed)),
-        ("Anatomy", _anatomy(settings, known, installed)),
-    ]
+    paragraphs = [("Software", _software(installed, known))]
+    if known.preprocessing:
+        paragraphs.append(("Preprocessing", _preprocessing(settings, known)))
+    else:
+        paragraphs.append(("Anatomy", _anatomy(settings, known, installed)))
     if not settings.run.anat_only:
+        if not known.preprocessing:
+            paragraphs.append(("BOLD", _bold(settings, known)))
         paragraphs += [
-            ("BOLD", _bold(settings, known)),
             ("Denoising", _denoising(settings)),
             ("Seed connectivity", _seeds(known.seeds)),
         ]
@@ -180,13 +131,32 @@ def with_references(paragraphs: Iterable[tuple[str, str]]) -> Methods:
     return Methods(paragraphs=kept, references=tuple(bibliography()[key] for key in keys))
 
 
-def _software(installed: Mapping[str, str]) -> str:
+def _software(installed: Mapping[str, str], facts: Facts) -> str:
     listed = ", ".join(f"{name} {number}" for name, number in installed.items())
+    masks = "; brain masks of BOLD references are made with Nilearn [@nilearn]"
     return (
         f"Results were computed by rls_bids {__version__} from data organised as BIDS [@bids], "
         "which it indexes with PyBIDS [@pybids] and processes as a graph of Nipype nodes "
-        "[@nipype]; brain masks of BOLD references are made with Nilearn [@nilearn]. "
+        f"[@nipype]{'' if facts.preprocessing else masks}. "
         f"Versions: {listed}."
+    )
+
+
+def _preprocessing(settings: Settings, facts: Facts) -> str:
+    names = [
+        f"{name} [@fmriprep]" if name.lower().startswith("fmriprep") else name
+        for name in facts.preprocessing
+    ]
+    dummies = settings.bold.dummy_scans
+    dropped = f" and at least the first {dummies}" if dummies else ""
+    return (
+        f"BOLD series in {settings.anat.space}, their brain masks and confounds were taken from "
+        f"{' and '.join(names)}; how they were made is in the methods text that comes with them. "
+        f"Volumes that it marks as not in steady state{dropped} were left out. Series on another "
+        f"grid than that of the results ({settings.anat.resolution} mm) were interpolated once "
+        "more (cubic B-spline); the participant's page says of which runs this is true. The "
+        "displacement was computed by that program [@power2012]; differences and squares of "
+        "confounds that it does not write were computed from its columns."
     )
 
 
@@ -342,6 +312,12 @@ def markdown(methods: Methods) -> str:
     return "\n".join(lines) + "\n"
 
 
+def generators(settings: Settings) -> tuple[str, ...]:
+    """Return the programs that made the preprocessed data sets that were named, if any."""
+    sources = open_data_sets(settings.input.derivatives)
+    return tuple(dict.fromkeys(source.generator for source in sources))
+
+
 def bibtex(methods: Methods) -> str:
     """Return the BibTeX entries that the methods section cites."""
     return "\n".join(reference.source for reference in methods.references)
@@ -365,7 +341,7 @@ def write_citation(settings: Settings, facts: Facts | None = None) -> tuple[Path
     from rls_bids.reports.html import render_citation
 
     seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
-    known = facts or Facts(seeds=seeds)
+    known = facts or Facts(seeds=seeds, preprocessing=generators(settings))
     methods = methods_text(settings, known)
     folder = Path(settings.input.output_dir) / "logs"
     texts = {
