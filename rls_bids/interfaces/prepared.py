@@ -158,7 +158,7 @@ def on_grid(
     if not inside.any():
         raise InputDataError(CONSTANT.format(path=in_file))
     mask[mask] = inside
-    return np.ascontiguousarray(data[:, inside]), mask
+    return (data if inside.all() else np.ascontiguousarray(data[:, inside])), mask
 
 
 def read_blocks(path: str, n_dropped: int) -> "Iterator[NDArray[np.float32]]":
