@@ -88,8 +88,10 @@ def component_notes() -> dict[str, dict[str, Any]]:
 def write_table(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
     """Write a table with ``n/a`` for NaN."""
     lines = ["\t".join(columns)]
-    for row in zip(*columns.values(), strict=True):
-        lines.append("\t".join("n/a" if np.isnan(value) else f"{value:.8g}" for value in row))
+    lines += [
+        "\t".join("n/a" if np.isnan(value) else f"{value:.8g}" for value in row)
+        for row in zip(*columns.values(), strict=True)
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
