@@ -36,13 +36,17 @@ def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
     return told
 
 
-def processing_of(settings: Settings, strategy: str, session: Session) -> dict[str, object]:
+def preprocessing_of(session: Session) -> str:
+    """Return which program preprocessed the runs of a session; it must be equal, too."""
+    others = {run.generator for run in session.runs if isinstance(run, PreparedRun)}
+    return ", ".join(sorted(others)) or "rls_bids"
+
+
+def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
     """Return what must be equal over the participants of a group model."""
-    prepared = {run.generator for run in session.runs if isinstance(run, PreparedRun)}
     denoise = settings.denoise
     band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
     return {
-        "Preprocessing": ", ".join(sorted(prepared)) or "rls_bids",
         "Denoising": strategy,
         "BandPassHz": band,
         "FilterOrder": denoise.filter_order if denoise.band_pass else None,

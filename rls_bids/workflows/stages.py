@@ -27,6 +27,7 @@ from rls_bids.settings import AnatSettings, Settings
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     KERNELS,
+    preprocessing_of,
     processing_of,
     seed_metadata,
     timing_of,
@@ -274,7 +275,10 @@ def seed_stage(
             [run.bold for run in session.runs],
             SkullStripped=True,
             Seed=seed_metadata(seed, members),
-            Processing=processing_of(settings, strategy, session),
+            Processing={
+                "Preprocessing": preprocessing_of(session),
+                **processing_of(settings, strategy),
+            },
         )
         for stat in measure.stats
     )
