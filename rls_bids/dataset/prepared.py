@@ -1,5 +1,6 @@
 """Preprocessed series of other programs into records: found, checked, chosen and grouped."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from rls_bids.errors import InputDataError
 from rls_bids.records import Note, Participant, PreparedAnatomy, PreparedRun
 from rls_bids.settings import Settings
 
+LOGGER = logging.getLogger(__name__)
+
 NOTHING = "sub-{participant} has no preprocessed series in {space} ({steps}){others}."
 NOTHING_HINT = (
     "Run fMRIPrep with --output-spaces {space}:res-{resolution}, or choose another space with "
@@ -43,6 +46,7 @@ NO_TISSUES = (
 )
 TAKEN_FROM = "{name} is {root}, made by {generator}."
 LATER_WINS = "{used} is used, not {other}: the later of the data sets wins."
+NOT_PREPARED = "sub-%s is in the input data set, but not in %s."
 NO_VERSION = "{root} does not say which program and version made it."
 
 
@@ -79,7 +83,7 @@ def index_prepared(settings: Settings, *, hash_content: bool = True) -> tuple[Pa
     """
     check_root(settings.input.bids_dir, must_be_raw=False)
     sources = open_data_sets(settings.input.derivatives)
-    labels = requested_labels([one.root for one in sources], settings.input)
+    labels = _labels(settings, [one.root for one in sources])
     steps = bold_steps(settings.input, read_filters(settings.input.bids_filter_file))
     grid = (settings.anat.space, settings.anat.resolution)
     found: dict[str, list[Found]] = {label: [] for label in labels}
@@ -97,6 +101,19 @@ def index_prepared(settings: Settings, *, hash_content: bool = True) -> tuple[Pa
         _participant(label, own, settings, hash_content=hash_content)
         for label, own in found.items()
     )
+
+
+def _labels(settings: Settings, roots: Sequence[str]) -> list[str]:
+    """Return who was named, else who is in one of the data sets; the others are told."""
+    given = settings.input
+    asked = requested_labels([*roots, given.bids_dir], given)
+    there = [label for label in asked if any(Path(r, f"sub-{label}").is_dir() for r in roots)]
+    if given.participant_labels or not there:
+        return list(asked)
+    for label in asked:
+        if label not in there:
+            LOGGER.warning(NOT_PREPARED, label, ", ".join(roots))
+    return there
 
 
 def _participant(

@@ -12,7 +12,7 @@ from rls_bids.dataset.derivatives import PreparedFiles
 from rls_bids.dataset.description import content_hash, fingerprint, read_json
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.errors import EXIT_DATA, InputDataError
-from rls_bids.numerics.confounds import Table, columns_for
+from rls_bids.numerics.confounds import MOTION, Table, columns_for
 from rls_bids.numerics.translate import DISPLACEMENT, count_marked, not_finite, translate
 from rls_bids.records import Note, PreparedRun
 from rls_bids.resources.templates import standard_grid
@@ -29,17 +29,20 @@ NOT_A_TABLE = "{path} is not a table of numbers: {reason}."
 RAGGED = "line {line} has {found} values for {expected} columns"
 NO_NUMBER = "line {line} holds {found!r}"
 LACKING = "{path} cannot be used. {reason}"
-NO_MOTION = "{path} has neither framewise_displacement nor all six motion parameters."
-NO_MOTION_HINT = "Censoring and the report need it; take the table that the program itself wrote."
+NO_MOTION = "{path} lacks {missing}; six motion parameters were expected."
+NO_MOTION_HINT = (
+    "Censoring and the report need them: take the table that the program itself wrote."
+)
 NOT_NUMBERS = "{path} holds values that are not finite in {columns}; numbers were expected."
 NOT_NUMBERS_HINT = "Compare with the program's own output, or choose another model with -p."
 ODD_MARKS = "{path} marks volumes as not in steady state that are not the first ones of the run."
+ODD_MARKS_HINT = "Only a run's beginning can be so: take the table that the program itself wrote."
 DROPPED = (
     "{path}: the first {n} volumes are left out ({n_marked} are marked as not in steady state)."
 )
 INTERPOLATED = "{path} has {found}; it is interpolated onto the output grid, {expected}."
 TIME_FROM_HEADER = "{path}: RepetitionTime is taken from the header ({found:g} s)."
-GRID = "{x} × {y} × {z} voxels from ({a:g}, {b:g}, {c:g}) mm"
+GRID = "{x} × {y} × {z} voxels of {u:.3g} × {v:.3g} × {w:.3g} mm from ({a:g}, {b:g}, {c:g}) mm"
 
 MISSING_VALUES = ("n/a", "", "nan", "NaN")
 _GRID_TOLERANCE_MM = 1e-3
@@ -162,8 +165,9 @@ def _same_grid(one: checks.Header, other: checks.Header) -> bool:
 
 
 def _grid_words(header: checks.Header) -> str:
-    (x, y, z), origin = header.shape[:3], [row[3] for row in header.affine[:3]]
-    return GRID.format(x=x, y=y, z=z, a=origin[0], b=origin[1], c=origin[2])
+    (x, y, z), affine = header.shape[:3], np.array(header.affine)
+    (u, v, w), (a, b, c) = np.linalg.norm(affine[:3, :3], axis=0), affine[:3, 3].round(3)
+    return GRID.format(x=x, y=y, z=z, a=a, b=b, c=c, u=u, v=v, w=w)
 
 
 def _grid_note(path: str, header: checks.Header, settings: Settings) -> tuple[bool, str]:
@@ -265,15 +269,17 @@ def component_metadata(path: str) -> dict[str, Any]:
 def _marked(path: str, table: Table) -> int:
     n_marked = count_marked(table)
     if n_marked < 0:
-        raise InputDataError(ODD_MARKS.format(path=path), NO_MOTION_HINT)
+        raise InputDataError(ODD_MARKS.format(path=path), ODD_MARKS_HINT)
     return n_marked
 
 
 def _check_columns(path: str, table: Table, n_dropped: int, settings: Settings) -> None:
     """Check that every strategy finds its columns, and numbers in them."""
     present = translate(table, component_metadata(path))
-    if DISPLACEMENT not in present:
-        raise InputDataError(NO_MOTION.format(path=path), NO_MOTION_HINT)
+    missing = [name for name in MOTION if name not in present]
+    if missing:
+        message = NO_MOTION.format(path=path, missing=", ".join(missing))
+        raise InputDataError(message, NO_MOTION_HINT)
     needed = [DISPLACEMENT]
     for strategy in settings.denoise.strategies:
         try:

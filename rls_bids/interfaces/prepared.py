@@ -41,6 +41,7 @@ class LoadPreparedInputSpec(BaseInterfaceInputSpec):
     resolution = traits.Str(mandatory=True, desc="of the output grid, mm")
     n_dropped = traits.Int(0, usedefault=True, desc="volumes left out at the start")
     fd_threshold_mm = traits.Float(mandatory=True, desc="0: no outliers")
+    content = traits.Str("", usedefault=True, desc="hash of all inputs, sidecars included")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 

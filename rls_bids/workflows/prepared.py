@@ -72,6 +72,7 @@ def init_prepared_wf(
             resolution=place.resolution,
             n_dropped=run.n_dropped,
             fd_threshold_mm=denoise.fd_threshold_mm,
+            content=run.content,
             version=PREPARED_VERSION,
         ),
         name="preprocessed_series",

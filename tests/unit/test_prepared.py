@@ -293,7 +293,7 @@ def damaged(root: Path) -> None:
         (wordy_table, prepared_checks.NOT_A_TABLE, "line 2"),
         (ragged_table, prepared_checks.NOT_A_TABLE, "line 21"),
         (without_components, MISSING_COLUMNS, "c_comp_cor_00"),
-        (without_motion, prepared_checks.NO_MOTION, "framewise_displacement"),
+        (without_motion, prepared_checks.NO_MOTION, "rot_z"),
         (with_gaps, prepared_checks.NOT_NUMBERS, "rot_x"),
         (odd_marks, prepared_checks.ODD_MARKS, "steady"),
         (three_dimensions, checks.NOT_4D, "(4, 5, 6)"),
@@ -343,6 +343,19 @@ def test_the_anatomy_is_found_or_its_absence_told(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert anatomy.t1w.endswith("desc-preproc_T1w.nii.gz")
     assert participant.sessions[0].anatomy is anatomy
+
+
+def test_who_is_raw_only_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_dataset(tmp_path / "raw", {"01": {None: {}}, "02": {None: {}}, "03": {None: {}}})
+    root = write_prepared(tmp_path / "fmriprep")
+    index(tmp_path, root, input__exclude_participant_labels=["03"])
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"sub-02 is in the input data set, but not in {root}."]
+    named = index(tmp_path, root, input__participant_labels=["01", "02"])
+    assert [bool(one.sessions) for one in named] == [True, False]
+    assert [note.exit_status for note in named[1].notes if note.level == "failed"] == [EXIT_DATA]
+    with pytest.raises(InputDataError):
+        index(tmp_path, root, input__participant_labels=["02"])
 
 
 def test_content_follows_series_mask_and_table(tmp_path: Path) -> None:
