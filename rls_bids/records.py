@@ -43,17 +43,22 @@ class Anatomy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldMap:
-    """The images that tell how the field distorts a run.
+    """The images that tell how the field distorts a run, and how the run is encoded.
 
     ``images`` are the phase difference, both phases, the map itself (in ``units``), or the image
     encoded like the run and the opposed one; ``echo_times_s`` belong to the phases.
+    ``direction`` is the run's (BIDS); ``line_time_s``, the run's, is the time in which 1 Hz
+    shifts it by one voxel, and ``image_line_times_s`` are those of opposed images.
     """
 
     kind: Literal["phasediff", "two_phases", "fieldmap", "opposed"]
     images: tuple[str, ...]
+    direction: str
+    line_time_s: float
     magnitude: str | None = None
     echo_times_s: tuple[float, ...] = ()
     units: str = ""
+    image_line_times_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,7 @@ class BoldRun:
 
     ``entities`` holds what tells the run apart (``task``, ``acq``, ``dir``, ``run`` …, without
     ``sub`` and ``ses``); times are in seconds; ``slice_timing`` is ``None`` where the step is left
-    out; ``content`` is a hash of the image bytes.
+    out; ``content`` is a hash of the image bytes, with those of the field map.
     """
 
     participant: str
@@ -74,6 +79,7 @@ class BoldRun:
     n_volumes: int
     slice_timing: tuple[float, ...] | None
     slice_encoding_direction: str
+    fieldmap: FieldMap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,8 +72,9 @@ def write_dataset(
         Made when missing.
     participants : mapping
         ``{label: {session or None: {"t1w": ["", "acq-hi"], "bold": ["task-rest_run-1"],
-        "metadata": {"SliceTiming": …}}}}``. Without ``t1w`` one plain T1w image is written,
-        without ``bold`` one run of the task ``rest``; empty lists write none.
+        "metadata": {"SliceTiming": …}, "fmap": {"phasediff": {"EchoTime1": …}}}}}``. Without
+        ``t1w`` one plain T1w image is written, without ``bold`` one run of the task ``rest``;
+        empty lists write none.
     table : sequence of mappings
         Rows of participants.tsv, each with ``participant_id``; none: no such file.
     """
@@ -89,6 +90,10 @@ def write_dataset(
                 write_t1w(folder / "anat", "_".join(filter(None, (stem, name))))
             for name in wanted.get("bold", ["task-rest"]):
                 write_bold(folder / "func", f"{stem}_{name}", wanted.get("metadata"))
+            for name, metadata in wanted.get("fmap", {}).items():
+                image = folder / "fmap" / f"{stem}_{name}.nii.gz"
+                write_nifti(image, bold_array(BOLD_SHAPE[:3]))
+                image.with_name(f"{stem}_{name}.json").write_text(json.dumps(metadata))
     if table:
         write_participants(root, table)
     return root

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rls_bids.dataset.checks import read_header
 from rls_bids.dataset.filters import BidsFile
+from rls_bids.errors import InputDataError
+from rls_bids.numerics.fieldmap import line_time, phase_encoding
 from rls_bids.records import FieldMap
 
 NOT_MEANT = (
@@ -73,10 +76,17 @@ def find_fieldmap(
         folder = Path(maps[0].path).parent
         return None, NOT_MEANT.format(folder=folder, bold=Path(bold.path).name)
     try:
-        check_run(bold, metadata)
-        return _fieldmap(meant, maps, found, bold, metadata), ""
-    except UnusableError as error:
-        return None, INCOMPLETE.format(bold=Path(bold.path).name, reason=error)
+        check_encoding(bold, metadata)
+        return _fieldmap(meant, maps, {**found, bold.path: metadata}, bold), ""
+    except (UnusableError, InputDataError) as error:
+        return None, INCOMPLETE.format(bold=Path(bold.path).name, reason=str(error).rstrip("."))
+
+
+def fieldmap_files(fieldmap: FieldMap | None) -> tuple[str, ...]:
+    """Return every file that a field map is made of."""
+    if fieldmap is None:
+        return ()
+    return (*fieldmap.images, *([fieldmap.magnitude] if fieldmap.magnitude else []))
 
 
 def _is_map(file: BidsFile) -> bool:
@@ -116,13 +126,24 @@ def _by_intention(
     ]
 
 
-def check_run(bold: BidsFile, metadata: Metadata) -> None:
-    """Raise `UnusableError` when the run does not say how it was encoded."""
-    name, direction = Path(bold.path).name, metadata.get("PhaseEncodingDirection")
+def check_encoding(epi: BidsFile, metadata: Metadata) -> None:
+    """Raise `UnusableError` when an EPI image does not say how it was encoded."""
+    name, direction = Path(epi.path).name, metadata.get("PhaseEncodingDirection")
     if direction not in DIRECTIONS:
         raise UnusableError(NO_DIRECTION.format(bold=name, found=direction))
     if not any(_number(metadata, key) for key in ("TotalReadoutTime", "EffectiveEchoSpacing")):
         raise UnusableError(NO_READOUT.format(bold=name))
+
+
+def _line_time(epi: BidsFile, metadata: Metadata) -> float:
+    """Return the time (s) in which 1 Hz shifts an EPI image by one voxel."""
+    check_encoding(epi, metadata)
+    axis, _ = phase_encoding(str(metadata["PhaseEncodingDirection"]))
+    return line_time(
+        read_header(epi.path).shape[axis],
+        echo_spacing_s=_number(metadata, "EffectiveEchoSpacing"),
+        total_readout_time_s=_number(metadata, "TotalReadoutTime"),
+    )
 
 
 def _number(metadata: Metadata, key: str) -> float:
@@ -138,10 +159,10 @@ def _fieldmap(
     maps: Sequence[BidsFile],
     found: Mapping[str, Metadata],
     bold: BidsFile,
-    metadata: Metadata,
 ) -> FieldMap:
     """Make the record of the first kind that the files hold."""
-    for kind, images in _kinds(meant, maps, found, bold, metadata):
+    own = found[bold.path]
+    for kind, images in _kinds(meant, maps, found, bold):
         magnitude = _magnitude(meant, maps, images[0])
         echo_times = _echo_times(kind, images, found)
         units = ""
@@ -152,9 +173,14 @@ def _fieldmap(
         return FieldMap(
             kind=kind,
             images=tuple(image.path for image in images),
+            direction=str(own["PhaseEncodingDirection"]),
+            line_time_s=_line_time(bold, own),
             magnitude=magnitude,
             echo_times_s=echo_times,
             units=units,
+            image_line_times_s=tuple(
+                _line_time(image, found[image.path]) for image in images if kind == "opposed"
+            ),
         )
     raise UnusableError(NO_MAP.format(names=", ".join(Path(file.path).name for file in meant)))
 
@@ -164,7 +190,6 @@ def _kinds(
     maps: Sequence[BidsFile],
     found: Mapping[str, Metadata],
     bold: BidsFile,
-    metadata: Metadata,
 ) -> Iterator[tuple[Any, list[BidsFile]]]:
     """Yield each kind of field map that is complete, the most direct first."""
     by_suffix: dict[str, list[BidsFile]] = {}
@@ -182,7 +207,7 @@ def _kinds(
             yield "two_phases", [one, others[0]]
     encoded = [(file, found[file.path].get("PhaseEncodingDirection")) for file in
                by_suffix.get("epi", [])]  # fmt: skip
-    own = metadata.get("PhaseEncodingDirection")
+    own = found[bold.path].get("PhaseEncodingDirection")
     against = [file for file, direction in encoded if _are_opposed(direction, own)]
     along = [file for file, direction in encoded if direction == own]
     if against:

@@ -1,13 +1,14 @@
 """One participant's files into records: runs and anatomies checked, chosen and grouped."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rls_bids.dataset import checks
 from rls_bids.dataset.description import fingerprint, read_json
+from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
 from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.dataset.requests import STEPS
@@ -15,6 +16,7 @@ from rls_bids.errors import EXIT_DATA, InputDataError
 from rls_bids.records import (
     Anatomy,
     BoldRun,
+    FieldMap,
     Note,
     Participant,
     PreparedAnatomy,
@@ -73,7 +75,7 @@ def participant_record(
     notes = _found_notes(label, t1w, bold, files)
     runs: list[BoldRun] = []
     for file in bold.files if bold else []:
-        run, run_notes = _run(label, file, sidecars, request)
+        run, run_notes = _run(label, file, files, sidecars, request)
         runs += [run] if run else []
         notes += run_notes
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
@@ -119,7 +121,11 @@ def _note(label: str, level: Any, message: str, where: str = "") -> Note:  # noq
 
 
 def _run(
-    label: str, file: BidsFile, sidecars: Mapping[str, Sequence[BidsFile]], request: Request
+    label: str,
+    file: BidsFile,
+    files: Sequence[BidsFile],
+    sidecars: Mapping[str, Sequence[BidsFile]],
+    request: Request,
 ) -> tuple[BoldRun | None, tuple[Note, ...]]:
     """Check one BOLD file and make its record."""
     for is_other, level, message in (
@@ -139,10 +145,16 @@ def _run(
         )
         if facts is None:
             return None, notes
+        fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
         content = request.hash_content(file.path)
+        maps = [request.hash_content(path) for path in fieldmap_files(fieldmap)]
     except InputDataError as error:
         return None, (_note(label, "failed", error.message, file.path),)
+    if why_none:
+        notes = (*notes, _note(label, "warning", why_none, file.path))
     used = {key: metadata.get(key) for key in _USED_METADATA}
+    told = {"image": content, "metadata": used}
+    told |= {"fieldmap": asdict(fieldmap), "maps": maps} if fieldmap else {}
     entities = sorted(
         (name, file.entities[name]) for name in ("task", *RUN_ENTITIES) if name in file.entities
     )
@@ -151,13 +163,29 @@ def _run(
         session=file.entities.get("ses"),
         entities=tuple(entities),
         bold=file.path,
-        content=content and fingerprint(image=content, metadata=used),
+        content=content and fingerprint(**told),
         repetition_time=facts.repetition_time,
         n_volumes=facts.n_volumes,
         slice_timing=facts.slice_timing,
         slice_encoding_direction=facts.slice_encoding_direction,
+        fieldmap=fieldmap,
     )
     return run, notes
+
+
+def _fieldmap(
+    file: BidsFile,
+    metadata: Mapping[str, Any],
+    files: Sequence[BidsFile],
+    sidecars: Mapping[str, Sequence[BidsFile]],
+    request: Request,
+) -> tuple[FieldMap | None, str]:
+    """Find the run's field map unless the user leaves field maps out."""
+    if "fieldmaps" in request.settings.ignore:
+        return None, ""
+    return find_fieldmap(
+        file, metadata, files, lambda other: _metadata(other, sidecars), request.bids_dir
+    )
 
 
 def _metadata(file: BidsFile, sidecars: Mapping[str, Sequence[BidsFile]]) -> dict[str, Any]:

@@ -95,17 +95,7 @@ def plot_coregistration(
         What was written.
     """
     head, reference, brain = load_volume(t1w), load_volume(boldref_in_t1w), load_volume(mask)
-    contours = [Contour(volume=brain, levels=(_HALF,), colour=style.ORANGE, label="brain (T1w)")]
-    if dseg is not None:
-        labels = load_volume(dseg)
-        white = (labels.data == _WHITE_MATTER).astype(np.float32)
-        contours.append(
-            Contour(
-                volume=Volume(data=white, affine=labels.affine), levels=(_HALF,),
-                colour=style.SKY, label="white matter (T1w)", width=0.8,
-            )
-        )  # fmt: skip
-    lines = tuple(contours)
+    lines = t1w_borders(brain, dseg)
     bold = Scene(background=reference, window=intensity_window(reference, brain), contours=lines)
     anatomy = Scene(background=head, window=intensity_window(head, brain), contours=lines)
     bounds = bounds_of(brain, margin_mm=10)
@@ -123,6 +113,21 @@ def plot_coregistration(
             lines,
         )
         return style.save(figure, out_file, is_photo=True)
+
+
+def t1w_borders(brain: Volume, dseg: "ImageLike | None") -> tuple[Contour, ...]:
+    """Return the outline of the brain and, given tissue labels, that of the white matter."""
+    contours = [Contour(volume=brain, levels=(_HALF,), colour=style.ORANGE, label="brain (T1w)")]
+    if dseg is not None:
+        labels = load_volume(dseg)
+        white = (labels.data == _WHITE_MATTER).astype(np.float32)
+        contours.append(
+            Contour(
+                volume=Volume(data=white, affine=labels.affine), levels=(_HALF,),
+                colour=style.SKY, label="white matter (T1w)", width=0.8,
+            )
+        )  # fmt: skip
+    return tuple(contours)
 
 
 def _compared_row(bold: Scene, anatomy: Scene, bounds: Floats, plane: str, count: int) -> Row:

@@ -68,6 +68,8 @@ class ResampleSeriesInputSpec(BaseInterfaceInputSpec):
     t1w_to_boldref = File(exists=True, mandatory=True, desc="(4, 4) pull matrix, .npy")
     points = File(exists=True, mandatory=True, desc="(n, 3) T1w RAS mm of each standard voxel")
     std_mask = File(exists=True, mandatory=True, desc="standard-space voxels of `points`")
+    shift = File(exists=True, desc="voxels by which the BOLD reference is distorted")
+    direction = traits.Str("j", usedefault=True, desc="of the phase encoding, BIDS")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 
@@ -97,8 +99,11 @@ class ResampleSeries(SimpleInterface):
         series, affine = read_bold(self.inputs.in_file)
         series = _in_step(series[self.inputs.dummy_scans :], self.inputs)
         mask, mask_affine = load_mask(self.inputs.std_mask)
-        matrices = np.load(self.inputs.matrices) @ np.load(self.inputs.t1w_to_boldref)
-        data, inside = resample_series(series, affine, np.load(self.inputs.points), matrices)
+        to_boldref, points = np.load(self.inputs.t1w_to_boldref), np.load(self.inputs.points)
+        matrices = np.load(self.inputs.matrices) @ to_boldref
+        shift, piling, axis = _distortion(self.inputs, points, to_boldref)
+        data, inside = resample_series(series, affine, points, matrices, shift, axis)
+        data *= piling
         inside &= data.std(axis=0) > 0  # what never varies carries no signal: outside the image
         data = np.ascontiguousarray(data[:, inside])
         mask[mask] = inside
@@ -113,6 +118,23 @@ class ResampleSeries(SimpleInterface):
         for name in ("mask", "boldref_std"):
             self._results[name] = str(folder / f"{name}.nii.gz")
         return runtime
+
+
+def _distortion(inputs: Any, points: Any, to_boldref: Any) -> tuple[Any, Any, int]:
+    """Return shift (voxels) and change of signal at the points, and the axis of the shift."""
+    import numpy as np
+
+    from rls_bids.interfaces.images import load_volume
+    from rls_bids.numerics.fieldmap import jacobian, phase_encoding, sample_field
+    from rls_bids.numerics.resample import NO_SHIFT
+
+    axis, _ = phase_encoding(inputs.direction)
+    if not inputs.shift:
+        return NO_SHIFT, np.float32(1.0), axis
+    shift, affine = load_volume(inputs.shift)
+    at = points @ to_boldref[:3, :3].T + to_boldref[:3, 3]
+    piling = jacobian(shift, axis)
+    return sample_field(shift, affine, at), sample_field(piling, affine, at), axis
 
 
 def _in_step(series: Any, inputs: Any) -> Any:

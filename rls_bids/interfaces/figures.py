@@ -90,6 +90,36 @@ class PlotCoregistration(SimpleInterface):
         return runtime
 
 
+class PlotDistortionInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotDistortion`."""
+
+    boldref = File(exists=True, mandatory=True, desc="BOLD reference on the T1w grid, corrected")
+    distorted = File(exists=True, mandatory=True, desc="the same as acquired")
+    mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
+    dseg = File(exists=True, mandatory=True, desc="tissue labels of the T1w image")
+
+
+class PlotDistortionOutputSpec(TraitedSpec):
+    """Outputs of `PlotDistortion`."""
+
+    distortion = File(exists=True, desc="the BOLD reference before and after correction")
+
+
+class PlotDistortion(SimpleInterface):
+    """Draw the BOLD reference before and after its distortion was taken off."""
+
+    input_spec = PlotDistortionInputSpec
+    output_spec = PlotDistortionOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.distortion import plot_distortion
+
+        given, path = self.inputs, Path(runtime.cwd) / "distortion.svg"
+        plot_distortion(given.boldref, given.distorted, given.mask, given.dseg, path)
+        self._results["distortion"] = str(path)
+        return runtime
+
+
 class PlotMotionInputSpec(BaseInterfaceInputSpec):
     """Inputs of `PlotMotion`."""
 
@@ -164,16 +194,16 @@ class PlotCarpet(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from rls_bids.figures.bold import plot_carpet
-        from rls_bids.interfaces.images import load_mask
+        from rls_bids.interfaces.images import load_mask, tissue_labels
         from rls_bids.interfaces.tables import load_table
 
-        table = load_table(self.inputs.confounds)
+        table, dseg = load_table(self.inputs.confounds), self.inputs.dseg
         mask, _ = load_mask(self.inputs.mask)
         status = read_json(Path(self.inputs.status))
         path = Path(runtime.cwd) / "carpet.svg"
         plot_carpet(
             self.inputs.series,
-            _tissues(self.inputs.dseg, mask),
+            tissue_labels(dseg if isdefined(dseg) else None, mask),
             table["std_dvars"],
             _timing(table, self.inputs),
             path,
@@ -182,17 +212,6 @@ class PlotCarpet(SimpleInterface):
         )
         self._results["carpet"] = str(path)
         return runtime
-
-
-def _tissues(dseg: Any, mask: Any) -> Any:
-    """Return the tissue of every voxel of a mask; 0 in all where the tissues are not known."""
-    import numpy as np
-
-    from rls_bids.interfaces.images import load_volume
-
-    if not isdefined(dseg):
-        return np.zeros(int(mask.sum()), dtype=int)
-    return load_volume(dseg).data[mask].astype(int)
 
 
 class PlotSeedsInputSpec(BaseInterfaceInputSpec):

@@ -1,10 +1,9 @@
-"""Where things are: T1w image to the standard head, BOLD reference to the T1w image.
+"""Where things are in the standard head: the T1w image, its tissues, and every voxel there.
 
 ITK transforms work in LPS+ mm and are converted in two places only: `field_points` reads a
 displacement field, :func:`~rls_bids.interfaces.images.save_itk_transforms` writes matrices.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +44,6 @@ SCHEMES = {
         size_mm=3.0, metric="MI", radius_or_bins=32, rounds="20x10x0", shrink="3x2x1"
     ),
 }
-BIAS_SIZE_MM = 8.0
 
 
 class NormalizeToTemplateInputSpec(BaseInterfaceInputSpec):
@@ -285,108 +283,3 @@ class ResampleToStandard(SimpleInterface):
                 code=STANDARD_CODE,
             )
         return runtime
-
-
-class CoregisterInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `Coregister`."""
-
-    boldref = File(exists=True, mandatory=True, desc="BOLD reference volume")
-    t1w = File(exists=True, mandatory=True, desc="bias-corrected T1w image")
-    mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
-    version = traits.Str(mandatory=True, desc="version of the numbers")
-
-
-class CoregisterOutputSpec(TraitedSpec):
-    """Outputs of `Coregister`."""
-
-    t1w_to_boldref = File(exists=True, desc="(4, 4) pull matrix, T1w RAS mm to BOLD RAS mm, .npy")
-    boldref_to_t1w = File(exists=True, desc="the same as an ITK image transform, .txt")
-    boldref_in_t1w = File(exists=True, desc="BOLD reference on the T1w grid, for figures")
-    boldref_mask = File(exists=True, desc="T1w brain mask on the BOLD grid, for figures")
-    cost = traits.Float(desc="minus the normalised mutual information; lower is better")
-    moved_mm = traits.Float(desc="mean way of the brain from where the headers had it")
-    metadata = File(exists=True, desc="cost and way for the sidecar, .json")
-
-
-class Coregister(SimpleInterface):
-    """Rigid registration of the BOLD reference to the T1w brain, whatever the headers say.
-
-    N4 takes the bias field off the BOLD reference; then :mod:`rls_bids.numerics.coregister`.
-    """
-
-    input_spec = CoregisterInputSpec
-    output_spec = CoregisterOutputSpec
-
-    def _run_interface(self, runtime: Any) -> Any:
-        import numpy as np
-
-        from rls_bids.interfaces.images import load_mask, load_volume, save_itk_transforms
-        from rls_bids.numerics.coregister import coregister
-        from rls_bids.numerics.resample import voxel_points
-
-        folder = Path(runtime.cwd)
-        mask, affine = load_mask(self.inputs.mask)
-        boldref, bold_mask = _bold_brain(self.inputs, folder)
-        head = load_volume(self.inputs.t1w).data
-        found = coregister(head, affine, mask, boldref.data, boldref.affine, bold_mask)
-        pull, cost = found.matrix, found.cost
-        points = voxel_points(mask, affine)
-        way = points @ pull[:3, :3].T + pull[:3, 3] - points
-        moved = float(np.linalg.norm(way, axis=1).mean())
-        np.save(folder / "t1w_to_boldref.npy", pull)
-        self._results["t1w_to_boldref"] = str(folder / "t1w_to_boldref.npy")
-        self._results["boldref_to_t1w"] = save_itk_transforms(pull, folder / "boldref_to_t1w.txt")
-        self._results |= _coregistration_images(self.inputs, pull, folder)
-        metadata = folder / "coregistration.json"
-        record = {"CoregistrationCost": round(cost, 6), "MovedFromHeaderMm": round(moved, 3)}
-        metadata.write_text(json.dumps(record), encoding="utf-8")
-        self._results |= {"cost": cost, "moved_mm": moved, "metadata": str(metadata)}
-        return runtime
-
-
-def _bold_brain(inputs: Any, folder: Path) -> "tuple[Any, NDArray[np.bool_]]":
-    """Return the BOLD reference without its bias field, and its brain mask."""
-    import nibabel as nib
-    from nilearn.masking import compute_epi_mask
-
-    from rls_bids.interfaces.images import load_mask, load_volume, stage_for_itk, voxel_sizes
-
-    boldref = load_volume(inputs.boldref)
-    stage_for_itk(boldref, folder / "staged.nii.gz")
-    mask = compute_epi_mask(nib.Nifti1Image(boldref.data, boldref.affine), opening=1)
-    nib.save(mask, folder / "staged_brain.nii.gz")
-    shrink = max(2, round(BIAS_SIZE_MM / max(voxel_sizes(boldref.affine))))
-    out = folder / "boldref_n4.nii.gz"
-    options = f"-d 3 -s {shrink} -b [200] -c [30x30x30,1e-5] -v 0".split()
-    run_ants(
-        "N4BiasFieldCorrection",
-        [*options, "-i", "staged.nii.gz", "-x", "staged_brain.nii.gz", "-o", out.name],
-        folder=folder,
-        path=inputs.boldref,
-    )
-    return load_volume(out), load_mask(folder / "staged_brain.nii.gz")[0]
-
-
-def _coregistration_images(
-    inputs: Any, pull: "NDArray[np.float64]", folder: Path
-) -> dict[str, str]:
-    """Write the BOLD reference on the T1w grid and the brain mask on the BOLD grid."""
-    import numpy as np
-
-    from rls_bids.interfaces.images import (
-        SCANNER_CODE,
-        load_volume,
-        resample_to,
-        save_mask,
-        save_volume,
-    )
-
-    boldref, mask = load_volume(inputs.boldref), load_volume(inputs.mask)
-    push = np.asarray(np.linalg.inv(pull), dtype=np.float64)
-    moved = resample_to(boldref, mask, pull, order=1)
-    brain = resample_to(mask, boldref, push, order=0) > 0
-    path = folder / "boldref_mask.nii.gz"
-    return {
-        "boldref_in_t1w": save_volume(moved, mask.affine, folder / "boldref_in_t1w.nii.gz"),
-        "boldref_mask": save_mask(brain, boldref.affine, path, code=SCANNER_CODE),
-    }

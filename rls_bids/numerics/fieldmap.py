@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage import restoration
 
 VERSION = "1"
 
-_unwrap: Any = restoration.unwrap_phase  # without types
 TURN = 2.0 * np.pi
 SIEMENS_STEPS = 4096.0
 """Siemens stores a phase of ± π as ± 4096, or one turn as 0 to 4096."""
@@ -23,12 +21,14 @@ MILLIRADIANS = (3100.0, 3142.0)
 """Largest value of phases stored in thousandths of a radian."""
 HZ_PER_TESLA = 42.577478518e6
 """Of the proton (CODATA 2018)."""
-WIDTHS_MM = (64.0, 32.0, 16.0, 8.0, 4.0)
+WIDTHS_MM = (48.0, 24.0, 12.0, 6.0)
 """Full widths of the kernels that complete a field, coarse to fine."""
 TRUST = 0.05
 """Share of a full neighbourhood's weight that a finer kernel needs to be believed as much as
 the coarser ones."""
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
+AIR_COHERENCE, HEAD_COHERENCE, HEAD_OVER_NOISE = 0.5, 0.85, 4.0
+"""Of :func:`head_mask`. Air has 0.2, a head 0.9 and more; noise has a median of 1.2 σ."""
 WRAP_LIMIT = 0.5
 """Turns by which a voxel may differ from the median of its neighbours."""
 
@@ -36,6 +36,7 @@ NOT_A_PHASE = (
     "phases from {low:g} to {high:g} are neither radians, nor thousandths of them, nor "
     "0 to 4096, nor -4096 to 4096"
 )
+NO_HEAD = "no head with coherent phases is found in it"
 
 Floats = NDArray[np.floating]
 Float32Array = NDArray[np.float32]
@@ -83,6 +84,50 @@ def phase_in_radians(phase: Floats) -> Float64Array:
     raise ValueError(NOT_A_PHASE.format(low=low, high=high))
 
 
+def coherence(phase: Float64Array) -> Float64Array:
+    """Length of the mean of exp(i φ) over 3 × 3 × 3 voxels: 1 where phases agree, 0.2 in air.
+
+    Unlike the magnitude it does not depend on the sensitivity of the coil.
+
+    Parameters
+    ----------
+    phase : (X, Y, Z) float
+        Radians.
+    """
+    real, imaginary = (ndimage.uniform_filter(part, 3) for part in (np.cos(phase), np.sin(phase)))
+    return np.asarray(np.hypot(real, imaginary))
+
+
+def head_mask(magnitude: Floats, phase: Float64Array) -> BoolArray:
+    """Find where a phase can be trusted.
+
+    Parameters
+    ----------
+    magnitude : (X, Y, Z) float
+    phase : (X, Y, Z) float
+        Radians.
+
+    Returns
+    -------
+    (X, Y, Z) bool
+        The largest part whose phases agree with their neighbours and whose magnitude is well
+        above that of the places where they do not.
+
+    Raises
+    ------
+    ValueError
+        There is no such part.
+    """
+    agree = coherence(phase)
+    air = magnitude[agree < AIR_COHERENCE]
+    noise = float(np.median(air)) if air.size else 0.0
+    is_bright = (magnitude > HEAD_OVER_NOISE * noise) & (magnitude > 0)
+    inner = largest_part(ndimage.binary_opening(is_bright & (agree > HEAD_COHERENCE)))
+    if not inner.any():
+        raise ValueError(NO_HEAD)
+    return np.asarray(ndimage.binary_dilation(inner) & is_bright)  # the rim has air beside it
+
+
 def unwrapped(phase: Float64Array, mask: BoolArray) -> Float64Array:
     """Remove the jumps of whole turns inside a mask.
 
@@ -101,49 +146,37 @@ def unwrapped(phase: Float64Array, mask: BoolArray) -> Float64Array:
     (X, Y, Z) float64
         Zero outside the mask.
     """
+    from skimage import restoration  # loads slowly, and the records need this module's arithmetic
+
     wrapped = np.angle(np.exp(1j * phase))
+    unwrap: Any = restoration.unwrap_phase  # neither has types
     masked: Any = np.ma
-    whole = masked.filled(_unwrap(masked.masked_array(wrapped, mask=~mask), rng=0), 0.0)
+    whole = masked.filled(unwrap(masked.masked_array(wrapped, mask=~mask), rng=0), 0.0)
     whole[mask] -= TURN * np.round(np.median(whole[mask]) / TURN)
     return np.asarray(whole, dtype=np.float64)
 
 
 def field_from_phase(
-    phase: Floats, echo_times_s: tuple[float, float], mask: BoolArray
+    phase: Float64Array, echo_times_s: tuple[float, float], mask: BoolArray
 ) -> Float64Array:
     """Field from the phase difference of two echoes.
 
     Parameters
     ----------
     phase : (X, Y, Z) float
-        Phase of the later echo minus that of the earlier one, in any unit that
-        :func:`phase_in_radians` knows.
+        Phase of the second echo minus that of the first, radians up to whole turns.
     echo_times_s : (float, float)
-        In the order of the phases: the second minus the first is the time the phase had.
+        In the same order: the second minus the first is the time the phase had.
     mask : (X, Y, Z) bool
-        Where there is signal.
+        Where the phase can be trusted, such as :func:`head_mask`.
 
     Returns
     -------
     (X, Y, Z) float64
         Hz; zero outside the mask.
-
-    Raises
-    ------
-    ValueError
-        The unit of the phase cannot be told.
     """
     first, second = echo_times_s
-    radians = unwrapped(phase_in_radians(phase), mask)
-    return np.asarray(radians / (TURN * (second - first)))
-
-
-def field_from_phases(
-    first: Floats, second: Floats, echo_times_s: tuple[float, float], mask: BoolArray
-) -> Float64Array:
-    """Field from the phases of two echoes, as :func:`field_from_phase` from their difference."""
-    difference = phase_in_radians(second) - phase_in_radians(first)
-    return field_from_phase(np.angle(np.exp(1j * difference)), echo_times_s, mask)
+    return unwrapped(phase, mask) / (TURN * (second - first))
 
 
 def in_hz(field: Floats, units: str) -> Float64Array:
@@ -183,8 +216,7 @@ def complete(
     field : (X, Y, Z) float
         Hz.
     weights : (X, Y, Z) float
-        Reliability, such as the squared magnitude (the variance of a phase falls with it); zero
-        where nothing was measured.
+        Reliability, such as the squared :func:`coherence`; zero where nothing was measured.
     voxel_sizes_mm : (3,) float
 
     Returns

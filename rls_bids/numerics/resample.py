@@ -18,6 +18,7 @@ from scipy import ndimage
 VERSION = "1"
 
 PAD = 2
+NO_SHIFT = np.empty(0, np.float32)
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
 
 Float32Array = NDArray[np.float32]
@@ -30,12 +31,18 @@ AnyArray = NDArray[Any]
 # try to write beside this file, which fails on a read-only installation.
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True, fastmath={"contract", "reassoc"})
 def _evaluate(
-    padded: Float32Array, points: Float64Array, matrix: Float64Array, values: Float32Array
+    padded: Float32Array,
+    points: Float64Array,
+    matrix: Float64Array,
+    shift: Float32Array,
+    shift_axis: int,
+    values: Float32Array,
 ) -> int:
     """Cubic B-spline expansion at ``matrix @ points``; NaN outside; returns how many are outside.
 
     ``padded`` are the coefficients with ``PAD`` mirrored ones on every side, ``matrix`` (3, 4)
-    brings a point to (unpadded) voxel coordinates.
+    brings a point to (unpadded) voxel coordinates, where ``shift`` (n,) is added along
+    ``shift_axis`` (none when it is empty).
     """
     n_outside = 0
     n_x, n_y, n_z = padded.shape
@@ -45,6 +52,10 @@ def _evaluate(
         x = matrix[0, 0] * p + matrix[0, 1] * q + matrix[0, 2] * r + matrix[0, 3] + 2.0
         y = matrix[1, 0] * p + matrix[1, 1] * q + matrix[1, 2] * r + matrix[1, 3] + 2.0
         z = matrix[2, 0] * p + matrix[2, 1] * q + matrix[2, 2] * r + matrix[2, 3] + 2.0
+        if shift.size:
+            x += shift[i] if shift_axis == 0 else 0.0
+            y += shift[i] if shift_axis == 1 else 0.0
+            z += shift[i] if shift_axis == 2 else 0.0
         # Written so that NaN coordinates count as outside. The tolerance keeps points that lie
         # on a face inside in spite of rounding.
         if not (
@@ -95,7 +106,8 @@ def evaluate_spline(
         NaN where a point is outside the field of view.
     """
     values = np.empty(len(points), np.float32)
-    _evaluate(padded, points, np.ascontiguousarray(matrix[:3], np.float64), values)
+    pull = np.ascontiguousarray(matrix[:3], np.float64)
+    _evaluate(padded, points, pull, NO_SHIFT, 0, values)
     return values
 
 
@@ -137,7 +149,12 @@ def voxel_points(mask: BoolArray, affine: Float64Array) -> Float64Array:
 
 
 def resample_series(
-    series: AnyArray, affine: Float64Array, points_mm: Float64Array, matrices: Float64Array
+    series: AnyArray,
+    affine: Float64Array,
+    points_mm: Float64Array,
+    matrices: Float64Array,
+    shift: Float32Array = NO_SHIFT,
+    shift_axis: int = 0,
 ) -> tuple[Float32Array, BoolArray]:
     """Interpolate a series at points, each volume through its own matrix, in one go.
 
@@ -151,6 +168,11 @@ def resample_series(
     matrices : (n_volumes, 4, 4) float
         Pull matrices: a point of the points' space → where the same tissue lies in the volume
         (RAS+ mm).
+    shift : (n,) float32, optional
+        Voxels along ``shift_axis`` from there to where the image shows the tissue
+        (susceptibility distortion); the same in every volume.
+    shift_axis : int
+        Of the array.
 
     Returns
     -------
@@ -169,7 +191,7 @@ def resample_series(
     inside = np.ones(len(points), np.bool_)
     for volume, matrix, values in zip(series, matrices, data, strict=True):
         pull = np.ascontiguousarray((to_voxels @ matrix)[:3])
-        if _evaluate(spline_coefficients(volume), points, pull, values):
+        if _evaluate(spline_coefficients(volume), points, pull, shift, shift_axis, values):
             inside &= ~np.isnan(values)
     if not inside.all():
         data[:, ~inside] = 0.0

@@ -192,12 +192,14 @@ def _run(
 ) -> Section:
     """Return the part of one run: coregistration, motion, and each strategy's carpet."""
     entities: dict[str, Any] = dict(run)
-    own = [result for result in results if (result.session, result.run) == (session, run)]
-    made_by = _preprocessing(own)
+    made_by = _preprocessing(r for r in results if (r.session, r.run) == (session, run))
     figures = [
         figure_item(root, naming.figure(label, session, what, **entities), what, NOT_FINISHED)
         for what in (("motion",) if made_by else ("coregistration", "motion"))
     ]
+    distortion = naming.figure(label, session, "distortion", **entities)
+    if (root / distortion).is_file():  # only runs with a field map have one
+        figures.insert(1, figure_item(root, distortion, "distortion", NOT_FINISHED))
     designs = _designs(results, session, run)
     tables, parts = [], []
     for strategy in _strategies(designs, settings):
@@ -316,6 +318,11 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         for result in results
         if "SliceTimingCorrected" in result.metadata
     }
+    distortion = {
+        str(result.metadata["DistortionCorrection"] or "")
+        for result in results
+        if "DistortionCorrection" in result.metadata
+    }
     computed = {
         result.entities["seed"]
         for result in results
@@ -324,6 +331,7 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
     return Facts(
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
+        distortion=tuple(sorted(distortion)),
         preprocessing=_preprocessing(results) or generators(settings),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(

@@ -41,6 +41,14 @@ _STRATEGIES: Mapping[str, str] = MappingProxyType(
         "none": "none: no nuisance regressors besides the mean",
     }
 )
+_FIELD: Mapping[str, str] = MappingProxyType(
+    {
+        "phasediff": "the phase difference of two gradient echoes",
+        "two_phases": "the phases of two gradient echoes",
+        "fieldmap": "a measured field map",
+        "opposed": "a pair of images with opposed phase encoding",
+    }
+)
 _EXTRACTION: Mapping[str, str] = MappingProxyType(
     {
         "ROBEX": "the brain was extracted with ROBEX [@robex]",
@@ -56,6 +64,7 @@ _EXTRACTION: Mapping[str, str] = MappingProxyType(
 class Facts:
     """What only the results tell; empty values are left open in the text.
 
+    ``distortion`` are the kinds of field map that were used ("": none).
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
     ``preprocessing`` the programs whose preprocessed series were read (none: our own),
@@ -65,6 +74,7 @@ class Facts:
 
     brain_extraction: str = ""
     slice_timing: bool | None = None
+    distortion: tuple[str, ...] = ()
     preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
@@ -199,14 +209,32 @@ def _bold(settings: Settings, facts: Facts) -> str:
             "Where slice times were known and plausible, slices were brought to the middle of "
             "the volume's acquisition time."
         )
+    sentences.append(_distortion(facts.distortion))
+    joined = (
+        "Head motion, distortion, coregistration"
+        if any(facts.distortion)
+        else ("Head motion, coregistration")
+    )
     sentences.append(
-        "The BOLD reference was registered rigidly to the T1w image. Head motion, coregistration "
+        f"The BOLD reference was registered rigidly to the T1w image. {joined} "
         "and normalisation were joined, so that every raw series was interpolated in space once "
         f"(cubic B-spline), onto the {settings.anat.resolution} mm grid of {settings.anat.space}. "
         "Framewise displacement was computed with a radius of 50 mm [@power2012], DVARS and the "
         "carpet plot as described there and in [@power2014]."
     )
     return " ".join(sentences)
+
+
+def _distortion(kinds: tuple[str, ...]) -> str:
+    """Say how the susceptibility distortion was corrected, and whether in every run."""
+    used = [_FIELD[kind] for kind in kinds if kind]
+    if not used:
+        return "Susceptibility distortion was not corrected."
+    where = " in the runs that had a field map" if "" in kinds else ""
+    return (
+        f"Susceptibility distortion was corrected{where} by the field [@jezzard1995] from "
+        f"{' or '.join(used)}; the signal was multiplied by the Jacobian of the shift."
+    )
 
 
 def _denoising(settings: Settings) -> str:

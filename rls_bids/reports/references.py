@@ -1,4 +1,4 @@
-"""The works that methods texts cite, read from ``boilerplate.bib``."""
+"""The bibliography: entries of ``boilerplate.bib`` by their keys."""
 
 import re
 from collections.abc import Mapping

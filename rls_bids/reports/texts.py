@@ -45,6 +45,14 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             caption="Check that the BOLD reference fits the lines in all three planes. It is "
             "normal that signal is missing above the sinuses and the ear canals.",
         ),
+        "distortion": Words(
+            title="Distortion",
+            alt="BOLD reference in three planes as acquired and corrected, with borders of the "
+            "T1w image",
+            caption="Check that the corrected image fits the lines better, above all behind the "
+            "forehead and beside the ears. If it fits worse, the field map belongs to another "
+            "run or its sign is wrong: run again with --ignore fieldmaps.",
+        ),
         "motion": Words(
             title="Head motion",
             alt="Translations, rotations and framewise displacement over time",

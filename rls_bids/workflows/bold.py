@@ -4,17 +4,18 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
 from rls_bids.interfaces.bold import EstimateMotion, ResampleSeries
+from rls_bids.interfaces.coregistration import Coregister
 from rls_bids.interfaces.denoise import ComputeConfounds
-from rls_bids.interfaces.figures import PlotCoregistration, PlotMotion
-from rls_bids.interfaces.registration import Coregister
+from rls_bids.interfaces.fieldmap import EstimateField
+from rls_bids.interfaces.figures import PlotCoregistration, PlotDistortion, PlotMotion
 from rls_bids.numerics import confounds, realign, resample, slicetiming
-from rls_bids.records import BoldRun
+from rls_bids.records import BoldRun, FieldMap
 from rls_bids.settings import BoldSettings, DenoiseSettings
-from rls_bids.workflows.metadata import COREGISTRATION_VERSION
+from rls_bids.workflows.metadata import COREGISTRATION_VERSION, FIELDMAP_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import Place, Stage
 
-RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}"
+RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}-{FIELDMAP_VERSION}"
 
 
 def init_bold_wf(
@@ -30,7 +31,7 @@ def init_bold_wf(
 
     Inputs
     ------
-    t1w, mask, dseg : the anatomy; WM_std, CSF_std : tissues on the standard grid
+    t1w, mask, dseg, GM, WM : the anatomy; WM_std, CSF_std : tissues on the standard grid
     points, std_mask : where each standard voxel lies in the T1w image
 
     Outputs
@@ -39,7 +40,9 @@ def init_bold_wf(
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        IdentityInterface(["t1w", "mask", "dseg", "WM_std", "CSF_std", "points", "std_mask"]),
+        IdentityInterface(
+            ["t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std", "points", "std_mask"]
+        ),
         name="inputnode",
     )
     outputnode = pe.Node(
@@ -49,7 +52,11 @@ def init_bold_wf(
     workflow.connect(
         [
             (motion, coregister, [("boldref", "boldref")]),
-            (inputnode, coregister, [("t1w", "t1w"), ("mask", "mask")]),
+            (
+                inputnode,
+                coregister,
+                [("t1w", "t1w"), ("mask", "mask"), ("GM", "grey"), ("WM", "white")],
+            ),
             (motion, resampling, [("matrices", "matrices")]),
             (coregister, resampling, [("t1w_to_boldref", "t1w_to_boldref")]),
             (inputnode, resampling, [("points", "points"), ("std_mask", "std_mask")]),
@@ -60,8 +67,43 @@ def init_bold_wf(
             (nuisance, outputnode, [("confounds", "confounds")]),
         ]
     )
+    if bold_run.fieldmap:
+        _add_fieldmap(workflow, bold_run.fieldmap, bold_run.bold)
     _add_outputs(workflow, stage, place, bold_run, denoise)
     return workflow
+
+
+def _add_fieldmap(workflow: pe.Workflow, fieldmap: FieldMap, bold: str) -> None:
+    """Bring the field in Hz to coregistration, and the shifts that it makes to resampling."""
+    motion, coregister, resampling = (
+        workflow.get_node(name) for name in ("head_motion", "coregistration", "resampling")
+    )
+    field = pe.Node(
+        EstimateField(
+            kind=fieldmap.kind,
+            images=list(fieldmap.images),
+            echo_times=list(fieldmap.echo_times_s),
+            units=fieldmap.units or "Hz",
+            is_bold_first=fieldmap.images[0] == bold,
+            direction=fieldmap.direction,
+            line_times=list(fieldmap.image_line_times_s),
+            version=FIELDMAP_VERSION,
+        ),
+        name="field",
+        mem_gb=1,
+    )
+    if fieldmap.magnitude:
+        field.inputs.magnitude = fieldmap.magnitude
+    coregister.inputs.direction = fieldmap.direction
+    coregister.inputs.line_time = fieldmap.line_time_s
+    resampling.inputs.direction = fieldmap.direction
+    workflow.connect(
+        [
+            (motion, field, [("boldref", "boldref")]),
+            (field, coregister, [("field", "field"), ("reference", "reference")]),
+            (coregister, resampling, [("shift", "shift")]),
+        ]
+    )
 
 
 def _make_nodes(
@@ -106,7 +148,7 @@ def _add_outputs(
     """Write every product and figure of the stage."""
     node = {each: workflow.get_node(each) for each in workflow.list_node_names()}
     sources = {
-        "boldref": ("head_motion", "boldref"),
+        "boldref": ("coregistration", "boldref"),
         "hmc_xfm": ("head_motion", "itk_transforms"),
         "boldref_to_t1w_xfm": ("coregistration", "boldref_to_t1w"),
         "boldref_std": ("resampling", "boldref_std"),
@@ -151,3 +193,16 @@ def _add_outputs(
     )
     add_figure_sink(workflow, stage.figures[0], place, coregistration, "coregistration")
     add_figure_sink(workflow, stage.figures[1], place, motion, "motion")
+    if bold_run.fieldmap:
+        distortion = pe.Node(PlotDistortion(), name="figure_distortion")
+        workflow.connect(
+            [
+                (node["inputnode"], distortion, [("mask", "mask"), ("dseg", "dseg")]),
+                (
+                    node["coregistration"],
+                    distortion,
+                    [("boldref_in_t1w", "boldref"), ("distorted_in_t1w", "distorted")],
+                ),
+            ]
+        )
+        add_figure_sink(workflow, stage.figures[2], place, distortion, "distortion")

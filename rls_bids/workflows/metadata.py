@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 from rls_bids.interfaces import anat
 from rls_bids.numerics import (
+    boundary,
     confounds,
     coregister,
     correlation,
+    fieldmap,
+    opposed,
     realign,
     resample,
     signal,
@@ -15,9 +18,21 @@ from rls_bids.numerics import (
 from rls_bids.records import BoldRun, PreparedRun, Seed, Session
 from rls_bids.settings import BoldSettings, Settings
 
-KERNELS = (realign, slicetiming, resample, confounds, coregister, signal, correlation)
+KERNELS = (
+    realign,
+    slicetiming,
+    resample,
+    confounds,
+    coregister,
+    boundary,
+    fieldmap,
+    signal,
+    correlation,
+)
+PREPROCESSING = KERNELS[:7]
 ANAT_VERSION = anat.VERSION
-COREGISTRATION_VERSION = coregister.VERSION
+COREGISTRATION_VERSION = f"{coregister.VERSION}-{boundary.VERSION}-{fieldmap.VERSION}"
+FIELDMAP_VERSION = f"{fieldmap.VERSION}-{opposed.VERSION}"
 
 
 def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
@@ -40,6 +55,16 @@ def preprocessing_of(session: Session) -> str:
     """Return which program preprocessed the runs of a session; it must be equal, too."""
     others = {run.generator for run in session.runs if isinstance(run, PreparedRun)}
     return ", ".join(sorted(others)) or "rls_bids"
+
+
+def distortion_of(run: BoldRun) -> dict[str, object]:
+    """Return what a sidecar says of the susceptibility distortion of a run."""
+    if run.fieldmap is None:
+        return {"DistortionCorrection": None}
+    return {
+        "DistortionCorrection": run.fieldmap.kind,
+        "PhaseEncodingDirection": run.fieldmap.direction,
+    }
 
 
 def processing_of(settings: Settings, strategy: str) -> dict[str, object]:

@@ -18,7 +18,10 @@ from rls_bids.workflows.prepared import init_prepared_wf
 from rls_bids.workflows.sinks import add_figure_sink, node_name
 from rls_bids.workflows.stages import SessionStages, place_of
 
-ANAT_FIELDS = ("t1w", "mask", "dseg", "t1w_to_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
+ANAT_FIELDS = (
+    *("t1w", "mask", "dseg", "GM", "WM", "t1w_to_std"),
+    *("GM_std", "WM_std", "CSF_std", "dseg_std"),
+)
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
 
 
@@ -36,7 +39,7 @@ def init_session_wf(
 
     Inputs
     ------
-    t1w, mask, dseg, t1w_to_std, GM_std, WM_std, CSF_std, dseg_std : the anatomy
+    t1w, mask, dseg, GM, WM, t1w_to_std, GM_std, WM_std, CSF_std, dseg_std : the anatomy
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(list(ANAT_FIELDS)), name="inputnode")
@@ -82,7 +85,7 @@ def _add_run(
     else:
         bold = init_bold_wf(run, stage, place, settings.bold, settings.denoise, name=name)
         points = workflow.get_node("standard_points")
-        anatomy = ("t1w", "mask", "dseg", "WM_std", "CSF_std")
+        anatomy = ("t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std")
         workflow.connect(
             [
                 (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),

@@ -11,6 +11,7 @@ from typing import Any
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
+from rls_bids.dataset.fieldmaps import fieldmap_files
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import correlation, resample, signal
 from rls_bids.records import (
@@ -26,7 +27,8 @@ from rls_bids.records import (
 from rls_bids.settings import AnatSettings, Settings
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
-    KERNELS,
+    PREPROCESSING,
+    distortion_of,
     preprocessing_of,
     processing_of,
     seed_metadata,
@@ -124,11 +126,16 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         slice_encoding_direction=run.slice_encoding_direction,
         settings=asdict(settings.bold),
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
-        versions=[kernel.VERSION for kernel in KERNELS[:5]],
+        versions=[kernel.VERSION for kernel in PREPROCESSING],
     )
     owner = (run.participant, run.session)
     entities: dict[str, Any] = dict(run.entities)
-    sources = [run.bold, f"{place.output_dir}/{anat.product('t1w').path}"]
+    sources = [
+        run.bold,
+        *fieldmap_files(run.fieldmap),
+        f"{place.output_dir}/{anat.product('t1w').path}",
+    ]
+    told = timing_of(run, settings.bold) | distortion_of(run)
     level_full: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         (
             "preproc_bold",
@@ -137,7 +144,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             {
                 "SkullStripped": True,
                 "RepetitionTime": run.repetition_time,
-                **timing_of(run, settings.bold),
+                **told,
             },
         )
     ]
@@ -152,25 +159,25 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             **extra,
         )
         for key, description, std, extra in (
-            *_run_products(place, timing_of(run, settings.bold)),
+            *_run_products(place, told),
             *(level_full if settings.run.level == "full" else ()),
         )
     )
-    figures = tuple(
-        naming.figure(*owner, what, **entities) for what in ("coregistration", "motion")
-    )
+    names = ["coregistration", "motion", *(["distortion"] if run.fieldmap else [])]
+    figures = tuple(naming.figure(*owner, what, **entities) for what in names)
     return Stage(fingerprint=stamp, products=products, figures=figures)
 
 
 def _run_products(
-    place: Place, timing: dict[str, object]
+    place: Place, told: dict[str, object]
 ) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield key, description, entities of the grid and more metadata of each product of a run."""
     yield (
         "boldref",
-        "Mean of the volumes after head motion correction.",
+        "Mean of the volumes after head motion correction"
+        + (", distortion taken off." if told["DistortionCorrection"] else "."),
         {},
-        {"SkullStripped": False},
+        {"SkullStripped": False, "DistortionCorrection": told["DistortionCorrection"]},
     )
     yield "hmc_xfm", "Head motion: one rigid transform a volume.", {}, {}
     yield (
@@ -191,7 +198,7 @@ def _run_products(
         place.std,
         {"Type": "Brain"},
     )
-    yield "confounds", "Confounding time series.", {}, timing
+    yield "confounds", "Confounding time series.", {}, told
     yield "outliers", "Volumes that exceed the motion threshold: one column each.", {}, {}
 
 

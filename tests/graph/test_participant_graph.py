@@ -243,3 +243,36 @@ def test_building_loads_no_image_library(tmp_path: Path) -> None:
     loaded = set(done.stdout.split())
     assert "nipype" in loaded
     assert loaded.isdisjoint({"ants", "nilearn", "matplotlib", "sklearn"})
+
+
+FIELD = {"B0FieldIdentifier": "gre"}
+ECHOES = {"EchoTime1": 0.00492, "EchoTime2": 0.00738}
+MAPPED = {
+    "metadata": {
+        "B0FieldSource": "gre",
+        "PhaseEncodingDirection": "i-",
+        "EffectiveEchoSpacing": 0.0005,
+    },
+    "fmap": {"phasediff": {**FIELD, **ECHOES}, "magnitude1": FIELD},
+}
+
+
+def test_a_field_map_reaches_coregistration_and_resampling(tmp_path):
+    graph = expand(tmp_path, {None: MAPPED})
+    assert "ses_rest.bold_0.field" in names_of(graph)
+    found = node_of(graph, "bold_0.coregistration")
+    assert found.inputs.direction == "i-"
+    assert found.inputs.line_time == pytest.approx(0.0005 * 4)  # lines of the first axis
+    for before, after in (
+        ("bold_0.field", "bold_0.coregistration"),
+        ("bold_0.coregistration", "bold_0.resampling"),
+    ):
+        assert graph.has_edge(node_of(graph, before), node_of(graph, after))
+
+
+@pytest.mark.parametrize("ignore", [(), ("fieldmaps",)])
+def test_field_maps_are_left_out_on_request_or_when_nothing_points_to_them(tmp_path, ignore):
+    run = MAPPED if ignore else {**MAPPED, "metadata": {}}
+    names = names_of(expand(tmp_path, {None: run}, bold__ignore=ignore))
+    assert "ses_rest.bold_0.field" not in names
+    assert "ses_rest.bold_0.resampling" in names

@@ -1,6 +1,7 @@
 """Which field map belongs to a run: both ways of saying so, every kind, and what is missing."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,12 @@ FMAP = f"{ROOT}/sub-01/ses-A/fmap/sub-01_ses-A"
 RUN = {"PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.03}
 INTENDED = {"IntendedFor": "ses-A/func/sub-01_ses-A_task-rest_bold.nii.gz"}
 ECHOES = {"EchoTime1": 0.00492, "EchoTime2": 0.00738}
+
+
+@pytest.fixture(autouse=True)
+def sixty_lines(monkeypatch):
+    """Headers of files that are not there."""
+    monkeypatch.setattr(fieldmaps, "read_header", lambda _: SimpleNamespace(shape=(64, 61, 30)))
 
 
 def find(run: dict[str, Any], maps: dict[str, dict[str, Any]]) -> tuple[Any, str]:
@@ -74,10 +81,19 @@ def test_a_map_in_hertz():
     assert found.magnitude == f"{FMAP}_magnitude.nii.gz"
 
 
+def test_the_time_of_a_line_comes_from_the_axis_of_the_encoding():
+    maps = {"phasediff": {**INTENDED, **ECHOES}}
+    found, _ = find(RUN, maps)
+    assert found.direction == "j-"
+    assert found.line_time_s == pytest.approx(0.03 * 61 / 60)
+    found, _ = find({"PhaseEncodingDirection": "i", "EffectiveEchoSpacing": 0.0005}, maps)
+    assert found.line_time_s == pytest.approx(0.0005 * 64)
+
+
 def test_opposed_images_come_in_the_order_along_and_against():
     maps = {
-        "dir-AP_epi": {**INTENDED, "PhaseEncodingDirection": "j-"},
-        "dir-PA_epi": {**INTENDED, "PhaseEncodingDirection": "j"},
+        "dir-AP_epi": {**INTENDED, **RUN},
+        "dir-PA_epi": {**INTENDED, "PhaseEncodingDirection": "j", "TotalReadoutTime": 0.06},
     }
     found, _ = find(RUN, maps)
     assert found.kind == "opposed"
@@ -85,10 +101,11 @@ def test_opposed_images_come_in_the_order_along_and_against():
         "sub-01_ses-A_dir-AP_epi.nii.gz",
         "sub-01_ses-A_dir-PA_epi.nii.gz",
     ]
+    assert found.image_line_times_s == pytest.approx((0.0305, 0.061))
 
 
 def test_one_opposed_image_is_paired_with_the_run_itself():
-    found, _ = find(RUN, {"dir-PA_epi": {**INTENDED, "PhaseEncodingDirection": "j"}})
+    found, _ = find(RUN, {"dir-PA_epi": {**INTENDED, **RUN, "PhaseEncodingDirection": "j"}})
     assert found.images == (BOLD, f"{FMAP}_dir-PA_epi.nii.gz")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rls_bids.interfaces import registration
+from rls_bids.interfaces import coregistration, registration
 from rls_bids.interfaces.images import (
     load_mask,
     load_volume,
@@ -17,9 +17,10 @@ from rls_bids.interfaces.images import (
     save_mask,
     save_volume,
 )
-from rls_bids.numerics.coregister import coregister
+from rls_bids.numerics.coregister import align, coregister
 from rls_bids.numerics.realign import parameters_to_matrix
 from rls_bids.numerics.resample import resample_volume, voxel_points
+from rls_bids.phantom.head import standard_model
 from rls_bids.resources.templates import locate_template, standard_head
 
 SPACE = "MNI152NLin2009cAsym"
@@ -251,6 +252,26 @@ def test_coregistration_from_far(standard, name):
     assert error.mean() <= 0.5
 
 
+@pytest.mark.parametrize("is_same_grid", [True, False])
+def test_images_of_one_session_are_aligned_from_their_headers(standard, is_same_grid):
+    """Another contrast, a bright rim around the head, 4 mm and 3 degrees away or in place."""
+    _, mask, affine = standard
+    still, grid = bold_of(standard, np.eye(4))
+    pull = np.eye(4)
+    if not is_same_grid:
+        pull = parameters_to_matrix(np.array([1, 3.5, -1.5, 0.05, -0.02, 0.01]), CENTRE)
+    other, other_grid = bold_of(standard, pull, 3.6)
+    shell = ndimage.binary_dilation(other > 40, iterations=4)
+    shell &= ~ndimage.binary_dilation(other > 40, iterations=2)
+    other = np.where(shell, 400, np.sqrt(other) * 10).astype(np.float32)
+    region = ndimage.binary_opening(still > 40)
+    found = align(still, grid, region, other, other_grid)
+    points = voxel_points(mask, affine)
+    difference = found.matrix - pull
+    error = np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1)
+    assert error.mean() <= 0.5
+
+
 def test_coregistration_node(standard, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     import ants
@@ -258,11 +279,19 @@ def test_coregistration_node(standard, tmp_path, monkeypatch):
     pull = parameters_to_matrix(np.array(STARTS["pitch"]), CENTRE)
     brain, mask, affine = standard
     bold, bold_affine = bold_of(standard, pull)
+    model = standard_model(skull=False, dropout=False)
+    shares = [
+        resample_volume(share, model.affine, voxel_points(np.ones(mask.shape, bool), affine))
+        for share in model.tissues
+    ]
+    grey, white, _ = (share.reshape(mask.shape) for share in shares)
     found = (
-        registration.Coregister(
+        coregistration.Coregister(
             boldref=save_volume(bold, bold_affine, tmp_path / "bold.nii.gz"),
             t1w=save_volume(brain, affine, tmp_path / "t1w.nii.gz"),
             mask=save_mask(mask, affine, tmp_path / "mask.nii.gz"),
+            white=save_volume(white, affine, tmp_path / "white.nii.gz"),
+            grey=save_volume(grey, affine, tmp_path / "grey.nii.gz"),
             version="1",
         )
         .run()
@@ -274,7 +303,10 @@ def test_coregistration_node(standard, tmp_path, monkeypatch):
     truth = points @ pull[:3, :3].T + pull[:3, 3]
     assert np.linalg.norm(where - truth, axis=1).mean() <= 0.5
     assert found.moved_mm == pytest.approx(np.linalg.norm(truth - points, axis=1).mean(), abs=0.5)
-    assert json.loads(Path(found.metadata).read_text())["MovedFromHeaderMm"] > 15
+    told = json.loads(Path(found.metadata).read_text())
+    assert told["MovedFromHeaderMm"] > 15
+    assert told["CoregistrationMethod"] == "white-matter boundary"
+    assert told["BoundaryWrongShare"] < 0.2
     itk = ants.read_transform(found.boldref_to_t1w, precision="double")
     flip = np.array([-1, -1, 1])
     np.testing.assert_allclose(

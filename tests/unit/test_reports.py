@@ -285,7 +285,8 @@ def test_every_citation_has_a_complete_reference(settings):
         denoise=replace(settings.denoise, strategies=("acompcor", "24P", "6P", "none")),
     )
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
-    texts_of = [methods.methods_text(everything, facts) for facts in (None, prepared)]
+    mapped = methods.Facts(distortion=("phasediff", "opposed"))
+    texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 
 
