@@ -46,7 +46,7 @@ _FIELD: Mapping[str, str] = MappingProxyType(
         "phasediff": "the phase difference of two gradient echoes",
         "two_phases": "the phases of two gradient echoes",
         "fieldmap": "a measured field map",
-        "opposed": "a pair of images with opposed phase encoding",
+        "opposed": "a pair of images with opposed phase encoding [@andersson2003]",
     }
 )
 _EXTRACTION: Mapping[str, str] = MappingProxyType(
@@ -216,7 +216,8 @@ def _bold(settings: Settings, facts: Facts) -> str:
         else ("Head motion, coregistration")
     )
     sentences.append(
-        f"The BOLD reference was registered rigidly to the T1w image. {joined} "
+        "The BOLD reference was registered rigidly to the T1w image by mutual information "
+        f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
         "and normalisation were joined, so that every raw series was interpolated in space once "
         f"(cubic B-spline), onto the {settings.anat.resolution} mm grid of {settings.anat.space}. "
         "Framewise displacement was computed with a radius of 50 mm [@power2012], DVARS and the "

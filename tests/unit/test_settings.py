@@ -80,7 +80,7 @@ def test_contrast_text_and_no_covariates():
         ("anat__output_spaces", ["A:den-1"], module.BAD_SPACE),
         ("anat__output_spaces", ["A:res-native"], module.UNKNOWN_WORD),
         ("anat__skull_strip", "yes", module.UNKNOWN_WORD),
-        ("bold__ignore", ["fieldmaps"], module.UNKNOWN_WORD),
+        ("bold__ignore", ["sleep"], module.UNKNOWN_WORD),
         ("denoise__strategies", ["36P"], module.UNKNOWN_WORD),
         ("analysis_level", "subject", module.UNKNOWN_WORD),
         ("denoise__fd_threshold_mm", -0.1, module.OUT_OF_RANGE),
