@@ -187,14 +187,13 @@ class Denoise(SimpleInterface):
         table = load_table(self.inputs.confounds)
         band = tuple(self.inputs.band_hz) or None
         names = columns_for(self.inputs.strategy, list(table), band_pass=band is not None)
-        regressors = fill_missing(
-            np.array([table[name] for name in names]).T.reshape(-1, len(names))
-        )
         fd = table["framewise_displacement"]
+        columns = np.array([table[name] for name in names], dtype=float)
+        regressors = fill_missing(columns.reshape(len(names), len(fd)).T)
         kept = sample_mask(fd, self.inputs.fd_threshold_mm)
         result = denoise(
             np.load(self.inputs.series),
-            regressors.reshape(len(fd), len(names)),
+            regressors,
             repetition_time=self.inputs.repetition_time,
             kept=kept,
             band=band,
