@@ -20,6 +20,7 @@ from rls_bids.phantom.signals import (
     latent_frequencies,
     latent_weights,
     random_motion,
+    saturation_course,
     slice_timing,
     systemic_waves,
 )
@@ -319,6 +320,7 @@ def _acquire(  # noqa: PLR0913, PLR0917
     factors, courses = _courses(plan, z_values, times, rng)
     factors = factors.astype(np.float32)
     slopes = _scanner_slopes(geometry.shape, voxels, rng)
+    level = saturation_course(plan.n_volumes, plan.spec.non_steady).astype(np.float32)
     table = kernel_table()
     series = np.empty((plan.n_volumes, *geometry.shape), np.int16)
     reference = np.zeros(geometry.shape, np.float32)
@@ -339,7 +341,7 @@ def _acquire(  # noqa: PLR0913, PLR0917
             share = gather(component.field, near, shifted, table)[:, 0]
             signal[component.reached] += share * courses[name][volume][near[:, 2]]
         image = np.zeros(geometry.shape, np.float32)
-        image[where] = signal
+        image[where] = signal * level[volume]
         if volume == 0:
             reference = image.copy()
         noise = rng.standard_normal((2, *geometry.shape), dtype=np.float32) * sigma

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rls_bids import __version__
 from rls_bids.engine.resources import available_cpus
@@ -44,6 +44,21 @@ def build_parser() -> argparse.ArgumentParser:
     skull.add_argument(
         "--no-skull", dest="skull", action="store_false", default=None, help="brain only"
     )
+    _add_image_options(add)
+    add("--random-seed", type=int, default=0, metavar="S", help="seed (default: 0)")
+    add(
+        "--fmriprep",
+        action="store_true",
+        help="write a derivative like fMRIPrep's in standard space instead of raw data",
+    )
+    n_cpus = available_cpus()
+    add("--n-cpus", type=int, default=n_cpus, metavar="N", help="people at once (default: all)")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _add_image_options(add: Callable[..., object]) -> None:
+    """Add what decides how the images are acquired and stored."""
     add("--t1w-orientation", default="RAS", metavar="CODES", help="storage (default: RAS)")
     add("--bold-orientation", default="LAS", metavar="CODES", help="storage (default: LAS)")
     add("--differing-qform", action="store_true", help="write a qform that differs from the sform")
@@ -67,16 +82,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="what is written of the field when there is distortion (default: phasediff)",
     )
     add("--n-volumes", type=int, metavar="N", help="volumes (default: that of the size)")
-    add("--random-seed", type=int, default=0, metavar="S", help="seed (default: 0)")
     add(
-        "--fmriprep",
-        action="store_true",
-        help="write a derivative like fMRIPrep's in standard space instead of raw data",
+        "--non-steady",
+        type=int,
+        default=0,
+        metavar="N",
+        help="volumes at the start that are not in steady state (default: 0)",
     )
-    n_cpus = available_cpus()
-    add("--n-cpus", type=int, default=n_cpus, metavar="N", help="people at once (default: all)")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
 
 
 def _spec(options: argparse.Namespace) -> CohortSpec:
@@ -97,6 +109,7 @@ def _spec(options: argparse.Namespace) -> CohortSpec:
         phase_encoding=options.phase_encoding,
         fieldmap=options.fieldmap,
         n_volumes=options.n_volumes,
+        non_steady=options.non_steady,
     )
 
 

@@ -37,7 +37,7 @@ from rls_bids.phantom.space import (
     rigid_matrix,
     standard_to_person,
 )
-from rls_bids.phantom.spec import CohortSpec, Plan, plan_cohort
+from rls_bids.phantom.spec import CohortSpec, Plan, plan_cohort, spec_content
 from rls_bids.phantom.texts import BOLD_FIELDS, DESCRIPTION, README, T1W_FIELDS
 
 T1W_FIELD_OF_VIEW_MM = {True: (192.0, 240.0, 232.0), False: (192.0, 230.0, 194.0)}
@@ -239,7 +239,8 @@ def write_cohort(
     write_json(root / "task-rest_bold.json", bold_sidecar(plan))
     write_json(root / "T1w.json", T1W_FIELDS)
     write_json(root / "dataset_description.json", DESCRIPTION)
-    (root / "README").write_text(README.format(spec=spec), encoding="utf-8")
+    words = ", ".join(f"{name}={value!r}" for name, value in spec_content(spec).items())
+    (root / "README").write_text(README.format(spec=f"CohortSpec({words})"), encoding="utf-8")
     write = partial(write_session, root, plan, model)
     write_people(root, plan, model, write, tell=tell, n_cpus=n_cpus)
     return root
