@@ -67,7 +67,8 @@ class BoldRun:
 
     ``entities`` holds what tells the run apart (``task``, ``acq``, ``dir``, ``run`` …, without
     ``sub`` and ``ses``); times are in seconds; ``slice_timing`` is ``None`` where the step is left
-    out; ``content`` is a hash of the image bytes, with those of the field map.
+    out; ``content`` is a hash of the image bytes, with those of the field map. The first
+    ``dummy_scans`` of the ``n_volumes`` are dropped before anything else.
     """
 
     participant: str
@@ -79,6 +80,7 @@ class BoldRun:
     n_volumes: int
     slice_timing: tuple[float, ...] | None
     slice_encoding_direction: str
+    dummy_scans: int = 0
     fieldmap: FieldMap | None = None
 
 

@@ -11,6 +11,7 @@ from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
 from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
+from rls_bids.dataset.start import volumes_to_drop
 from rls_bids.errors import EXIT_DATA, InputDataError
 from rls_bids.records import Anatomy, BoldRun, FieldMap, Note, Participant, Session
 from rls_bids.settings import BoldSettings
@@ -126,26 +127,38 @@ def _run(
         if is_other:
             return None, (_note(label, level, message.format(path=file.path), file.path),)
     try:
-        metadata = _metadata(file, sidecars)
-        facts, notes = checks.check_bold(
-            file.path,
-            metadata,
-            label,
-            dummy_scans=request.settings.dummy_scans,
-            use_slice_timing="slicetiming" not in request.settings.ignore,
-        )
-        if facts is None:
-            return None, notes
-        fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
-        content = request.hash_content(file.path)
-        maps = [request.hash_content(path) for path in fieldmap_files(fieldmap)]
+        return _usable_run(label, file, files, sidecars, request)
     except InputDataError as error:
         return None, (_note(label, "failed", error.message, file.path),)
+
+
+def _usable_run(
+    label: str,
+    file: BidsFile,
+    files: Sequence[BidsFile],
+    sidecars: Mapping[str, Sequence[BidsFile]],
+    request: Request,
+) -> tuple[BoldRun | None, tuple[Note, ...]]:
+    """Check header, metadata and the start of a run, and find its field map."""
+    metadata, settings = _metadata(file, sidecars), request.settings
+    facts, notes = checks.check_bold(
+        file.path,
+        metadata,
+        label,
+        dummy_scans=settings.dummy_scans or 0,
+        use_slice_timing="slicetiming" not in settings.ignore,
+    )
+    if facts is None:
+        return None, notes
+    dummy_scans, told_of_start = volumes_to_drop(
+        file.path, label, facts.n_volumes, settings.dummy_scans
+    )
+    notes = (*notes, *told_of_start)
+    if dummy_scans is None:
+        return None, notes
+    fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
     if why_none:
         notes = (*notes, _note(label, "warning", why_none, file.path))
-    used = {key: metadata.get(key) for key in _USED_METADATA}
-    told = {"image": content, "metadata": used}
-    told |= {"fieldmap": asdict(fieldmap), "maps": maps} if fieldmap else {}
     entities = sorted(
         (name, file.entities[name]) for name in ("task", *RUN_ENTITIES) if name in file.entities
     )
@@ -154,14 +167,26 @@ def _run(
         session=file.entities.get("ses"),
         entities=tuple(entities),
         bold=file.path,
-        content=content and fingerprint(**told),
+        content=_content(file, metadata, fieldmap, request),
         repetition_time=facts.repetition_time,
         n_volumes=facts.n_volumes,
         slice_timing=facts.slice_timing,
         slice_encoding_direction=facts.slice_encoding_direction,
+        dummy_scans=dummy_scans,
         fieldmap=fieldmap,
     )
     return run, notes
+
+
+def _content(
+    file: BidsFile, metadata: Mapping[str, Any], fieldmap: FieldMap | None, request: Request
+) -> str:
+    """Return a hash of the image, what is used of its metadata, and its field map."""
+    image = request.hash_content(file.path)
+    maps = [request.hash_content(path) for path in fieldmap_files(fieldmap)]
+    told = {"image": image, "metadata": {key: metadata.get(key) for key in _USED_METADATA}}
+    told |= {"fieldmap": asdict(fieldmap), "maps": maps} if fieldmap else {}
+    return image and fingerprint(**told)
 
 
 def _fieldmap(

@@ -308,6 +308,11 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
         for result in results
         if "DistortionCorrection" in result.metadata
     }
+    discarded = {
+        int(result.metadata["NumberOfVolumesDiscardedByUser"])
+        for result in results
+        if "NumberOfVolumesDiscardedByUser" in result.metadata
+    }
     computed = {
         result.entities["seed"]
         for result in results
@@ -317,6 +322,7 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
         distortion=tuple(sorted(distortion)),
+        discarded=tuple(sorted(discarded)),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(
             stage

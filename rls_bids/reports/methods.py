@@ -14,6 +14,7 @@ from types import MappingProxyType
 from rls_bids import __version__
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
+from rls_bids.numerics.steady import LEAST_EXCESS, N_DEVIATIONS
 from rls_bids.records import Seed
 from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
@@ -64,6 +65,7 @@ class Facts:
     """What only the results tell; empty values are left open in the text.
 
     ``distortion`` are the kinds of field map that were used ("": none).
+    ``discarded`` are the numbers of volumes dropped at the start of the runs.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
     ``group`` are further sentences about the group level. ``finished`` names the stages of
@@ -73,6 +75,7 @@ class Facts:
     brain_extraction: str = ""
     slice_timing: bool | None = None
     distortion: tuple[str, ...] = ()
+    discarded: tuple[int, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
@@ -170,8 +173,7 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
 
 
 def _bold(settings: Settings, facts: Facts) -> str:
-    dummies = settings.bold.dummy_scans
-    sentences = [f"The first {dummies} volumes of each run were discarded."] if dummies else []
+    sentences = _start(settings.bold.dummy_scans, facts.discarded)
     sentences.append(
         "Head motion was estimated by linearised least squares, the idea of 3dvolreg [@cox1999], "
         "with robust weights and in two passes."
@@ -199,6 +201,23 @@ def _bold(settings: Settings, facts: Facts) -> str:
         "carpet plot as described there and in [@power2014]."
     )
     return " ".join(sentences)
+
+
+def _start(asked: int | None, found: tuple[int, ...]) -> list[str]:
+    """Say which volumes at the start were discarded, and who decided that."""
+    if asked is not None:
+        return [f"The first {asked} volumes of each run were discarded."] if asked else []
+    rule = (
+        "Volumes at the start of a run that were brighter than its steady state, by more than "
+        f"{LEAST_EXCESS:.0%} and {N_DEVIATIONS:g} standard deviations of the later volumes about "
+        "their Theil–Sen line [@sen1968], were discarded"
+    )
+    if not found:
+        return [f"{rule}."]
+    if found == (0,):
+        return [f"{rule}; there were none."]
+    span = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return [f"{rule}: {span} a run."]
 
 
 def _distortion(kinds: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from rls_bids.interfaces.fieldmap import EstimateField
 from rls_bids.interfaces.figures import PlotCoregistration, PlotDistortion, PlotMotion
 from rls_bids.numerics import confounds, realign, resample, slicetiming
 from rls_bids.records import BoldRun, FieldMap
-from rls_bids.settings import BoldSettings, DenoiseSettings
+from rls_bids.settings import DenoiseSettings
 from rls_bids.workflows.metadata import COREGISTRATION_VERSION, FIELDMAP_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import Place, Stage
@@ -22,7 +22,6 @@ def init_bold_wf(
     bold_run: BoldRun,
     stage: Stage,
     place: Place,
-    bold: BoldSettings,
     denoise: DenoiseSettings,
     *,
     name: str,
@@ -48,7 +47,7 @@ def init_bold_wf(
     outputnode = pe.Node(
         IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode"
     )
-    motion, coregister, resampling, nuisance = _make_nodes(bold_run, bold, denoise)
+    motion, coregister, resampling, nuisance = _make_nodes(bold_run, denoise)
     workflow.connect(
         [
             (motion, coregister, [("boldref", "boldref")]),
@@ -106,11 +105,9 @@ def _add_fieldmap(workflow: pe.Workflow, fieldmap: FieldMap, bold: str) -> None:
     )
 
 
-def _make_nodes(
-    bold_run: BoldRun, bold: BoldSettings, denoise: DenoiseSettings
-) -> tuple[pe.Node, ...]:
+def _make_nodes(bold_run: BoldRun, denoise: DenoiseSettings) -> tuple[pe.Node, ...]:
     """Return the nodes in the order of the methods section."""
-    common = {"in_file": bold_run.bold, "dummy_scans": bold.dummy_scans}
+    common = {"in_file": bold_run.bold, "dummy_scans": bold_run.dummy_scans}
     motion = pe.Node(
         EstimateMotion(**common, version=realign.VERSION), name="head_motion", mem_gb=2
     )

@@ -80,7 +80,6 @@ def _add_run(
         run,
         stages.runs[index],
         place,
-        settings.bold,
         settings.denoise,
         name=f"bold_{index}",
     )

@@ -182,6 +182,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         repetition_time=run.repetition_time,
         slice_timing=run.slice_timing,
         slice_encoding_direction=run.slice_encoding_direction,
+        dummy_scans=run.dummy_scans,
         settings=asdict(settings.bold),
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
         versions=[kernel.VERSION for kernel in PREPROCESSING],
@@ -199,11 +200,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             "preproc_bold",
             "Preprocessed BOLD series on the standard grid, inside the brain.",
             place.std,
-            {
-                "SkullStripped": True,
-                "RepetitionTime": run.repetition_time,
-                **told,
-            },
+            {"SkullStripped": True, "RepetitionTime": run.repetition_time, **told},
         )
     ]
     products = tuple(
