@@ -46,7 +46,8 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
 def _run_words(run: BoldRun) -> str:
     timing = "slice timing" if run.slice_timing else "no slice timing"
     start = f", the first {run.dummy_scans} dropped" if run.dummy_scans else ""
-    return f"  ({run.n_volumes} volumes{start}, TR {run.repetition_time:g} s, {timing})"
+    echoes = f", {len(run.echoes)} echoes" if run.echoes else ""
+    return f"  ({run.n_volumes} volumes{start}{echoes}, TR {run.repetition_time:g} s, {timing})"
 
 
 def _note_words(note: Note, root: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rls_bids.dataset import checks
 from rls_bids.dataset.description import fingerprint, read_json
+from rls_bids.dataset.echoes import group_echoes, order_echoes
 from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
 from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
@@ -66,8 +67,10 @@ def participant_record(
     """
     notes = _found_notes(label, t1w, bold, files)
     runs: list[BoldRun] = []
-    for file in bold.files if bold else []:
-        run, run_notes = _run(label, file, files, sidecars, request)
+    groups, left_out = group_echoes(bold.files if bold else (), label)
+    notes += left_out
+    for group in groups:
+        run, run_notes = _run(label, group, files, sidecars, request)
         runs += [run] if run else []
         notes += run_notes
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
@@ -114,33 +117,35 @@ def _note(label: str, level: Any, message: str, where: str = "") -> Note:  # noq
 
 def _run(
     label: str,
-    file: BidsFile,
+    group: Sequence[BidsFile],
     files: Sequence[BidsFile],
     sidecars: Mapping[str, Sequence[BidsFile]],
     request: Request,
 ) -> tuple[BoldRun | None, tuple[Note, ...]]:
-    """Check one BOLD file and make its record."""
-    for is_other, level, message in (
-        ("echo" in file.entities, "skipped", checks.MULTI_ECHO),
-        ("task" not in file.entities, "failed", NO_TASK),
-    ):
-        if is_other:
-            return None, (_note(label, level, message.format(path=file.path), file.path),)
+    """Check one BOLD series, or the echoes of one, and make its record."""
+    path = group[0].path
+    if "task" not in group[0].entities:
+        return None, (_note(label, "failed", NO_TASK.format(path=path), path),)
     try:
-        return _usable_run(label, file, files, sidecars, request)
+        return _usable_run(label, group, files, sidecars, request)
     except InputDataError as error:
-        return None, (_note(label, "failed", error.message, file.path),)
+        return None, (_note(label, "failed", error.message, path),)
 
 
 def _usable_run(
     label: str,
-    file: BidsFile,
+    group: Sequence[BidsFile],
     files: Sequence[BidsFile],
     sidecars: Mapping[str, Sequence[BidsFile]],
     request: Request,
 ) -> tuple[BoldRun | None, tuple[Note, ...]]:
     """Check header, metadata and the start of a run, and find its field map."""
-    metadata, settings = _metadata(file, sidecars), request.settings
+    told, settings = [_metadata(one, sidecars) for one in group], request.settings
+    order, echo_times, refused = order_echoes(group, told, label)
+    if refused:
+        return None, refused
+    echoes = tuple((group[order[rank]].path, time) for rank, time in enumerate(echo_times))
+    file, metadata = group[order[0]], told[order[0]]
     facts, notes = checks.check_bold(
         file.path,
         metadata,
@@ -167,24 +172,32 @@ def _usable_run(
         session=file.entities.get("ses"),
         entities=tuple(entities),
         bold=file.path,
-        content=_content(file, metadata, fieldmap, request),
+        content=_content(file, metadata, echoes, fieldmap, request),
         repetition_time=facts.repetition_time,
         n_volumes=facts.n_volumes,
         slice_timing=facts.slice_timing,
         slice_encoding_direction=facts.slice_encoding_direction,
         dummy_scans=dummy_scans,
+        echoes=echoes,
         fieldmap=fieldmap,
     )
     return run, notes
 
 
 def _content(
-    file: BidsFile, metadata: Mapping[str, Any], fieldmap: FieldMap | None, request: Request
+    file: BidsFile,
+    metadata: Mapping[str, Any],
+    echoes: Sequence[tuple[str, float]],
+    fieldmap: FieldMap | None,
+    request: Request,
 ) -> str:
-    """Return a hash of the image, what is used of its metadata, and its field map."""
+    """Return a hash of the image, what is used of its metadata, its echoes and its field map."""
     image = request.hash_content(file.path)
     maps = [request.hash_content(path) for path in fieldmap_files(fieldmap)]
-    told = {"image": image, "metadata": {key: metadata.get(key) for key in _USED_METADATA}}
+    used = {key: metadata.get(key) for key in _USED_METADATA}
+    told: dict[str, Any] = {"image": image, "metadata": used}
+    if echoes:
+        told["echoes"] = [(request.hash_content(path), time) for path, time in echoes]
     told |= {"fieldmap": asdict(fieldmap), "maps": maps} if fieldmap else {}
     return image and fingerprint(**told)
 

@@ -313,6 +313,9 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
         for result in results
         if "NumberOfVolumesDiscardedByUser" in result.metadata
     }
+    echoes = {
+        len(result.metadata["EchoTimes"]) for result in results if "EchoTimes" in result.metadata
+    }
     computed = {
         result.entities["seed"]
         for result in results
@@ -323,6 +326,7 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
         slice_timing=timing.pop() if len(timing) == 1 else None,
         distortion=tuple(sorted(distortion)),
         discarded=tuple(sorted(discarded)),
+        echoes=tuple(sorted(echoes)),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(
             stage

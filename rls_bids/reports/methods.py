@@ -65,6 +65,7 @@ class Facts:
     """What only the results tell; empty values are left open in the text.
 
     ``distortion`` are the kinds of field map that were used ("": none).
+    ``echoes`` are the numbers of echoes of runs whose echoes were combined.
     ``discarded`` are the numbers of volumes dropped at the start of the runs.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
@@ -76,6 +77,7 @@ class Facts:
     slice_timing: bool | None = None
     distortion: tuple[str, ...] = ()
     discarded: tuple[int, ...] = ()
+    echoes: tuple[int, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
@@ -188,6 +190,13 @@ def _bold(settings: Settings, facts: Facts) -> str:
             "the volume's acquisition time."
         )
     sentences.append(_distortion(facts.distortion))
+    if facts.echoes:
+        numbers = " or ".join(str(number) for number in facts.echoes)
+        sentences.append(
+            f"Head motion of runs with {numbers} echoes was estimated on the shortest. Each echo "
+            "was interpolated; their mean, weighted by TE exp(−TE/T2*) in each voxel, with T2* "
+            "from a log-linear fit to the temporal means, was the series [@posse1999]."
+        )
     joined = (
         "Head motion, distortion, coregistration"
         if any(facts.distortion)

@@ -8,14 +8,16 @@ from rls_bids.interfaces.coregistration import Coregister
 from rls_bids.interfaces.denoise import ComputeConfounds
 from rls_bids.interfaces.fieldmap import EstimateField
 from rls_bids.interfaces.figures import PlotCoregistration, PlotDistortion, PlotMotion
-from rls_bids.numerics import confounds, realign, resample, slicetiming
+from rls_bids.numerics import confounds, echoes, realign, resample, slicetiming
 from rls_bids.records import BoldRun, FieldMap
 from rls_bids.settings import DenoiseSettings
 from rls_bids.workflows.metadata import COREGISTRATION_VERSION, FIELDMAP_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import Place, Stage
 
-RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}-{FIELDMAP_VERSION}"
+RESAMPLING_VERSION = "-".join(
+    (resample.VERSION, slicetiming.VERSION, echoes.VERSION, FIELDMAP_VERSION)
+)
 
 
 def init_bold_wf(
@@ -119,6 +121,8 @@ def _make_nodes(bold_run: BoldRun, denoise: DenoiseSettings) -> tuple[pe.Node, .
     resampling = pe.Node(
         ResampleSeries(
             **common,
+            echoes=[path for path, _ in bold_run.echoes],
+            echo_times=[time for _, time in bold_run.echoes],
             repetition_time=bold_run.repetition_time,
             slice_timing=list(bold_run.slice_timing or ()),
             slice_encoding_direction=bold_run.slice_encoding_direction,

@@ -8,6 +8,7 @@ from rls_bids.numerics import (
     confounds,
     coregister,
     correlation,
+    echoes,
     fieldmap,
     opposed,
     realign,
@@ -24,6 +25,7 @@ KERNELS = (
     realign,
     slicetiming,
     resample,
+    echoes,
     confounds,
     coregister,
     boundary,
@@ -31,7 +33,7 @@ KERNELS = (
     signal,
     correlation,
 )
-PREPROCESSING = KERNELS[:8]
+PREPROCESSING = KERNELS[:9]
 ANAT_VERSION = anat.VERSION
 COREGISTRATION_VERSION = f"{coregister.VERSION}-{boundary.VERSION}-{fieldmap.VERSION}"
 FIELDMAP_VERSION = f"{fieldmap.VERSION}-{opposed.VERSION}"
@@ -55,6 +57,14 @@ def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
     return told
 
 
+def echoes_of(run: BoldRun) -> dict[str, object]:
+    """Return what a sidecar says of the echoes (s) that were combined; nothing where none were."""
+    if not run.echoes:
+        return {}
+    times = [time for _, time in run.echoes]
+    return {"EchoTimes": times, "EchoCombination": "T2*-weighted mean (Posse 1999)"}
+
+
 def distortion_of(run: BoldRun) -> dict[str, object]:
     """Return what a sidecar says of the susceptibility distortion of a run."""
     if run.fieldmap is None:
@@ -65,7 +75,9 @@ def distortion_of(run: BoldRun) -> dict[str, object]:
     }
 
 
-def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
+def processing_of(
+    settings: Settings, strategy: str, runs: Sequence[BoldRun] = ()
+) -> dict[str, object]:
     """Return what must be equal over the participants of a group model."""
     denoise, dummies = settings.denoise, settings.bold.dummy_scans
     band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
@@ -78,6 +90,7 @@ def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
         "Space": settings.anat.space,
         "Resolution": settings.anat.resolution,
         "DummyScans": "found" if dummies is None else dummies,
+        "Echoes": sorted({len(run.images) for run in runs}),
         "IgnoredSteps": sorted(settings.bold.ignore),
         "Sloppy": settings.anat.sloppy,
         "KernelVersions": ".".join((ANAT_VERSION, *(kernel.VERSION for kernel in KERNELS))),

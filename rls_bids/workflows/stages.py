@@ -22,6 +22,7 @@ from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     PREPROCESSING,
     distortion_of,
+    echoes_of,
     processing_of,
     seed_metadata,
     timing_of,
@@ -190,11 +191,11 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     owner = (run.participant, run.session)
     entities: dict[str, Any] = dict(run.entities)
     sources = [
-        run.bold,
+        *run.images,
         *fieldmap_files(run.fieldmap),
         f"{place.output_dir}/{anat.product('t1w').path}",
     ]
-    told = timing_of(run, settings.bold) | distortion_of(run)
+    told = timing_of(run, settings.bold) | distortion_of(run) | echoes_of(run)
     level_full: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         (
             "preproc_bold",
@@ -285,7 +286,7 @@ def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings)
                     "denoised_bold", run.participant, run.session, **entities, **place.std
                 ),
                 "Residuals at the kept volumes after nuisance regression, unsmoothed.",
-                [run.bold, confounds_file],
+                [*run.images, confounds_file],
                 SkullStripped=True,
                 RepetitionTime=run.repetition_time,
             )
@@ -332,10 +333,10 @@ def seed_stage(
             stat,
             naming.derivative("seed_map", *owner, **entities, stat=stat),
             f"Connectivity of {seed.name} with every voxel ({stat}).",
-            [run.bold for run in session.runs],
+            [image for run in session.runs for image in run.images],
             SkullStripped=True,
             Seed=seed_metadata(seed, members),
-            Processing=processing_of(settings, strategy),
+            Processing=processing_of(settings, strategy, session.runs),
         )
         for stat in measure.stats
     )

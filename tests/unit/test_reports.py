@@ -284,7 +284,8 @@ def test_every_citation_has_a_complete_reference(settings):
         analysis_level="group",
         denoise=replace(settings.denoise, strategies=("acompcor", "24P", "6P", "none")),
     )
-    cited = {reference.key for reference in methods.methods_text(everything).references}
+    facts = methods.Facts(distortion=("phasediff",), echoes=(3,))
+    cited = {reference.key for reference in methods.methods_text(everything, facts).references}
     assert cited == set(known)
 
 
