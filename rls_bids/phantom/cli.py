@@ -89,6 +89,14 @@ def _add_image_options(add: Callable[..., object]) -> None:
         metavar="N",
         help="volumes at the start that are not in steady state (default: 0)",
     )
+    add(
+        "--echo-times",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="MS",
+        help="echo times of a multi-echo series (default: one echo of 30 ms)",
+    )
 
 
 def _spec(options: argparse.Namespace) -> CohortSpec:
@@ -110,6 +118,7 @@ def _spec(options: argparse.Namespace) -> CohortSpec:
         fieldmap=options.fieldmap,
         n_volumes=options.n_volumes,
         non_steady=options.non_steady,
+        echo_times_s=tuple(time / 1000 for time in options.echo_times),
     )
 
 

@@ -137,6 +137,24 @@ def _write_bold_truth(folder: Path, person: Person, scan: Scan) -> None:
     write_json(folder / "truth.json", content)
 
 
+def _write_bold(stem: Path, plan: Plan, scan: Scan) -> None:
+    """Write the series, or one an echo with its echo time."""
+    spec = plan.spec
+    for number, series in enumerate(scan.series, 1):
+        echo = f"_echo-{number}" if spec.echo_times_s else ""
+        if echo:
+            time = {"EchoTime": spec.echo_times_s[number - 1]}
+            write_json(stem.with_name(f"{stem.name}{echo}_bold.json"), time)
+        save_image(
+            stem.with_name(f"{stem.name}{echo}_bold.nii.gz"),
+            series,
+            scan.geometry.affine,
+            codes=spec.bold_orientation,
+            repetition_time=plan.size.repetition_time,
+            differing_qform=spec.differing_qform,
+        )
+
+
 def write_session(root: Path, plan: Plan, model: HeadModel, person: Person, session: int) -> None:
     """Write the T1w image, the BOLD series and the truth of one session."""
     folder, stem = session_stem(plan, person, session)
@@ -159,14 +177,7 @@ def write_session(root: Path, plan: Plan, model: HeadModel, person: Person, sess
     scan = simulate(
         plan, model, warp, centres, z_values, random_stream(plan, who, SESSION_BOLD, session)
     )
-    save_image(
-        root / folder / "func" / f"{stem}_task-rest_bold.nii.gz",
-        scan.series,
-        scan.geometry.affine,
-        codes=spec.bold_orientation,
-        repetition_time=plan.size.repetition_time,
-        differing_qform=spec.differing_qform,
-    )
+    _write_bold(root / folder / "func" / f"{stem}_task-rest", plan, scan)
     _write_bold_truth(truth, person, scan)
     if spec.distortion:
         stream = random_stream(plan, who, SESSION_FIELDMAP, session)
@@ -189,8 +200,11 @@ def bold_sidecar(plan: Plan) -> dict[str, object]:
         shape = grid_shape(plan)
         distorted = readout(plan, shape[encoding(plan, shape).axis], towards)
         distorted |= {"B0FieldSource": IDENTIFIER} if plan.spec.fieldmap != "none" else {}
+    common = {
+        k: v for k, v in BOLD_FIELDS.items() if k != "EchoTime" or not plan.spec.echo_times_s
+    }
     return {
-        **BOLD_FIELDS,
+        **common,
         "RepetitionTime": plan.size.repetition_time,
         "SliceTiming": [float(time) for time in times],
         "SliceEncodingDirection": slices,

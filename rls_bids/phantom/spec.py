@@ -18,7 +18,8 @@ WEAK_Z = 0.25
 MAX_EFFECT = 5.0
 MAX_DISTORTION = 1.2
 MAX_NON_STEADY = 10
-RAW_ONLY = ("non_steady",)
+MAX_ECHO_TIME_S = 0.2
+RAW_ONLY = ("non_steady", "echo_times_s")
 """Options that change raw images only."""
 NOISE_FREE_TSNR = 1e6
 
@@ -43,6 +44,8 @@ BAD_SEED_HINT = "Give a whole number from 0 upwards."
 BAD_VOLUMES = "A series of {value} volumes is too short."
 BAD_START = "A start of {value} bright volumes is out of range."
 BAD_START_HINT = "Give a number from 0 to {limit}."
+BAD_ECHOES = "The echo times {value} (s) are not those of a multi-echo series."
+BAD_ECHOES_HINT = "Give two or more that ascend from above 0 and stay below {limit:g} s."
 BAD_VOLUMES_HINT = "Ask for at least 10 volumes, or leave the number to the size."
 
 
@@ -203,6 +206,8 @@ class CohortSpec:
         None takes the number of the size.
     non_steady : int
         Volumes at the start that are brighter than the steady state.
+    echo_times_s : tuple of float
+        Of a multi-echo series, ascending; empty for one echo of 0.03 s.
     """
 
     size: SizeName = "small"
@@ -228,6 +233,7 @@ class CohortSpec:
     fieldmap: FieldMapName = "phasediff"
     n_volumes: int | None = None
     non_steady: int = 0
+    echo_times_s: tuple[float, ...] = ()
 
 
 def spec_content(spec: CohortSpec) -> dict[str, object]:
@@ -282,6 +288,11 @@ def _check_series(spec: CohortSpec) -> None:
     if not 0 <= spec.non_steady <= MAX_NON_STEADY:
         hint = BAD_START_HINT.format(limit=MAX_NON_STEADY)
         raise UsageError(BAD_START.format(value=spec.non_steady), hint)
+    times = spec.echo_times_s
+    ascend = all(first < second for first, second in zip((0, *times), times, strict=False))
+    if times and not (len(times) > 1 and ascend and times[-1] < MAX_ECHO_TIME_S):
+        hint = BAD_ECHOES_HINT.format(limit=MAX_ECHO_TIME_S)
+        raise UsageError(BAD_ECHOES.format(value=times), hint)
 
 
 def _check_distortion(spec: CohortSpec) -> None:
