@@ -188,8 +188,10 @@ class Denoise(SimpleInterface):
         band = tuple(self.inputs.band_hz) or None
         names = columns_for(self.inputs.strategy, list(table), band_pass=band is not None)
         fd = table["framewise_displacement"]
-        columns = np.array([table[name] for name in names], dtype=float)
-        regressors = fill_missing(columns.reshape(len(names), len(fd)).T)
+        columns = np.empty((len(fd), len(names)))
+        for column, name in zip(columns.T, names, strict=True):
+            column[:] = table[name]
+        regressors = fill_missing(columns)
         kept = sample_mask(fd, self.inputs.fd_threshold_mm)
         result = denoise(
             np.load(self.inputs.series),

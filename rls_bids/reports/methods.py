@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rls_bids import __version__
+from rls_bids.dataset.derivatives import open_data_sets
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
 from rls_bids.numerics.steady import LEAST_EXCESS, N_DEVIATIONS
@@ -46,7 +47,7 @@ _FIELD: Mapping[str, str] = MappingProxyType(
         "phasediff": "the phase difference of two gradient echoes",
         "two_phases": "the phases of two gradient echoes",
         "fieldmap": "a measured field map",
-        "opposed": "a pair of images with opposed phase encoding",
+        "opposed": "a pair of images with opposed phase encoding [@andersson2003]",
     }
 )
 _EXTRACTION: Mapping[str, str] = MappingProxyType(
@@ -65,10 +66,10 @@ class Facts:
     """What only the results tell; empty values are left open in the text.
 
     ``distortion`` are the kinds of field map that were used ("": none).
-    ``echoes`` are the numbers of echoes of runs whose echoes were combined.
-    ``discarded`` are the numbers of volumes dropped at the start of the runs.
+    ``discarded`` and ``echoes`` are numbers a run of volumes at the start and of combined echoes.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
+    ``preprocessing`` the programs whose preprocessed series were read (none: our own),
     ``group`` are further sentences about the group level. ``finished`` names the stages of
     :data:`STAGES` that were done (``None``: all that were asked for).
     """
@@ -78,6 +79,7 @@ class Facts:
     distortion: tuple[str, ...] = ()
     discarded: tuple[int, ...] = ()
     echoes: tuple[int, ...] = ()
+    preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
@@ -114,13 +116,15 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
     """
     known = facts or Facts()
     installed = versions()
-    paragraphs = [
-        ("Software", _software(installed)),
-        ("Anatomy", _anatomy(settings, known, installed)),
-    ]
+    paragraphs = [("Software", _software(installed, known))]
+    if known.preprocessing:
+        paragraphs.append(("Preprocessing", _preprocessing(settings, known)))
+    else:
+        paragraphs.append(("Anatomy", _anatomy(settings, known, installed)))
     if not settings.run.anat_only:
+        if not known.preprocessing:
+            paragraphs.append(("BOLD", _bold(settings, known)))
         paragraphs += [
-            ("BOLD", _bold(settings, known)),
             ("Denoising", _denoising(settings)),
             ("Seed connectivity", _seeds(known.seeds)),
         ]
@@ -141,13 +145,32 @@ def with_references(paragraphs: Iterable[tuple[str, str]]) -> Methods:
     return Methods(paragraphs=kept, references=tuple(bibliography()[key] for key in keys))
 
 
-def _software(installed: Mapping[str, str]) -> str:
+def _software(installed: Mapping[str, str], facts: Facts) -> str:
     listed = ", ".join(f"{name} {number}" for name, number in installed.items())
+    masks = "; brain masks of BOLD references are made with Nilearn [@nilearn]"
     return (
         f"Results were computed by rls_bids {__version__} from data organised as BIDS [@bids], "
         "which it indexes with PyBIDS [@pybids] and processes as a graph of Nipype nodes "
-        "[@nipype]; brain masks of BOLD references are made with Nilearn [@nilearn]. "
+        f"[@nipype]{'' if facts.preprocessing else masks}. "
         f"Versions: {listed}."
+    )
+
+
+def _preprocessing(settings: Settings, facts: Facts) -> str:
+    names = [
+        f"{name} [@fmriprep]" if name.lower().startswith("fmriprep") else name
+        for name in facts.preprocessing
+    ]
+    dummies = settings.bold.dummy_scans
+    dropped = f" and at least the first {dummies}" if dummies else ""
+    return (
+        f"BOLD series in {settings.anat.space}, their brain masks and confounds were taken from "
+        f"{' and '.join(names)}; how they were made is in the methods text that comes with them. "
+        f"Volumes that it marks as not in steady state{dropped} were left out. Series on another "
+        f"grid than that of the results ({settings.anat.resolution} mm) were interpolated once "
+        "more (cubic B-spline); the participant's page says of which runs this is true. The "
+        "displacement was computed by that program [@power2012]; differences and squares of "
+        "confounds that it does not write were computed from its columns."
     )
 
 
@@ -175,35 +198,29 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
 
 
 def _bold(settings: Settings, facts: Facts) -> str:
-    sentences = _start(settings.bold.dummy_scans, facts.discarded)
-    sentences.append(
+    sentences = [
+        *_start(settings.bold.dummy_scans, facts.discarded),
         "Head motion was estimated by linearised least squares, the idea of 3dvolreg [@cox1999], "
-        "with robust weights and in two passes."
-    )
+        "with robust weights and in two passes.",
+    ]
+    timed = "slices were brought to the middle of the volume's acquisition time."
     if "slicetiming" in settings.bold.ignore or facts.slice_timing is False:
         sentences.append("Slice timing was not corrected.")
     elif facts.slice_timing:
-        sentences.append("Slices were brought to the middle of the volume's acquisition time.")
+        sentences.append(timed.capitalize())
     else:
-        sentences.append(
-            "Where slice times were known and plausible, slices were brought to the middle of "
-            "the volume's acquisition time."
-        )
+        sentences.append(f"Where slice times were known and plausible, {timed}")
     sentences.append(_distortion(facts.distortion))
-    if facts.echoes:
-        numbers = " or ".join(str(number) for number in facts.echoes)
-        sentences.append(
-            f"Head motion of runs with {numbers} echoes was estimated on the shortest. Each echo "
-            "was interpolated; their mean, weighted by TE exp(−TE/T2*) in each voxel, with T2* "
-            "from a log-linear fit to the temporal means, was the series [@posse1999]."
-        )
-    joined = (
-        "Head motion, distortion, coregistration"
-        if any(facts.distortion)
-        else ("Head motion, coregistration")
-    )
+    sentences += [
+        f"Head motion of runs with {number} echoes was estimated on the shortest. Each echo was "
+        "interpolated; their mean, weighted by TE exp(−TE/T2*) in each voxel, with T2* from a "
+        "log-linear fit to the temporal means, was the series [@posse1999]."
+        for number in facts.echoes
+    ]
+    joined = f"Head motion, {'distortion, ' * any(facts.distortion)}coregistration"
     sentences.append(
-        f"The BOLD reference was registered rigidly to the T1w image. {joined} "
+        "The BOLD reference was registered rigidly to the T1w image by mutual information "
+        f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
         "and normalisation were joined, so that every raw series was interpolated in space once "
         f"(cubic B-spline), onto the {settings.anat.resolution} mm grid of {settings.anat.space}. "
         "Framewise displacement was computed with a radius of 50 mm [@power2012], DVARS and the "
@@ -219,14 +236,11 @@ def _start(asked: int | None, found: tuple[int, ...]) -> list[str]:
     rule = (
         "Volumes at the start of a run that were brighter than its steady state, by more than "
         f"{LEAST_EXCESS:.0%} and {N_DEVIATIONS:g} standard deviations of the later volumes about "
-        "their Theil–Sen line [@sen1968], were discarded"
+        "their Theil–Sen line [@sen1968], up to the last clear fall, were discarded"
     )
-    if not found:
-        return [f"{rule}."]
-    if found == (0,):
-        return [f"{rule}; there were none."]
-    span = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
-    return [f"{rule}: {span} a run."]
+    if not any(found):
+        return [f"{rule}; there were none." if found else f"{rule}."]
+    return [f"{rule}: {' to '.join(map(str, found[:1] + found[1:][-1:]))} a run."]
 
 
 def _distortion(kinds: tuple[str, ...]) -> str:
@@ -344,6 +358,12 @@ def markdown(methods: Methods) -> str:
     return "\n".join(lines) + "\n"
 
 
+def generators(settings: Settings) -> tuple[str, ...]:
+    """Return the programs that made the preprocessed data sets that were named, if any."""
+    sources = open_data_sets(settings.input.derivatives)
+    return tuple(dict.fromkeys(source.generator for source in sources))
+
+
 def bibtex(methods: Methods) -> str:
     """Return the BibTeX entries that the methods section cites."""
     return "\n".join(reference.source for reference in methods.references)
@@ -367,7 +387,7 @@ def write_citation(settings: Settings, facts: Facts | None = None) -> tuple[Path
     from rls_bids.reports.html import render_citation
 
     seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
-    known = facts or Facts(seeds=seeds)
+    known = facts or Facts(seeds=seeds, preprocessing=generators(settings))
     methods = methods_text(settings, known)
     folder = Path(settings.input.output_dir) / "logs"
     texts = {

@@ -17,7 +17,7 @@ from rls_bids.numerics import (
     slicetiming,
     steady,
 )
-from rls_bids.records import BoldRun, Seed
+from rls_bids.records import BoldRun, PreparedRun, Seed, Session
 from rls_bids.settings import BoldSettings, Settings
 
 KERNELS = (
@@ -65,6 +65,12 @@ def echoes_of(run: BoldRun) -> dict[str, object]:
     return {"EchoTimes": times, "EchoCombination": "T2*-weighted mean (Posse 1999)"}
 
 
+def preprocessing_of(session: Session) -> str:
+    """Return which program preprocessed the runs of a session; it must be equal, too."""
+    others = {run.generator for run in session.runs if isinstance(run, PreparedRun)}
+    return ", ".join(sorted(others)) or "rls_bids"
+
+
 def distortion_of(run: BoldRun) -> dict[str, object]:
     """Return what a sidecar says of the susceptibility distortion of a run."""
     if run.fieldmap is None:
@@ -76,7 +82,7 @@ def distortion_of(run: BoldRun) -> dict[str, object]:
 
 
 def processing_of(
-    settings: Settings, strategy: str, runs: Sequence[BoldRun] = ()
+    settings: Settings, strategy: str, runs: Sequence[BoldRun | PreparedRun] = ()
 ) -> dict[str, object]:
     """Return what must be equal over the participants of a group model."""
     denoise, dummies = settings.denoise, settings.bold.dummy_scans
