@@ -41,7 +41,12 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_echoes_become_one_run_without_its_bright_start(cohort: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    seed = [
+        {"name": "PCC", "centre_mm": [-2, -51, 27], "radius_mm": 6, "space": "MNI152NLin6Asym"}
+    ]
+    (tmp_path / "seed.json").write_text(json.dumps(seed), encoding="utf-8")
     arguments = ("--sloppy", "-p", "none", "--min-time", 0, "--min-df", 2, "--n-cpus", 1)
+    arguments += ("--seeds", tmp_path / "seed.json")
     done = call(cohort, out, "participant", "-w", tmp_path / "work", *arguments)
     assert done.status == 0, done.err
     assert walk(out) == []
