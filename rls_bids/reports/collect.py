@@ -303,6 +303,14 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         for result in results
         if "DistortionCorrection" in result.metadata
     }
+    discarded = {
+        int(result.metadata["NumberOfVolumesDiscardedByUser"])
+        for result in results
+        if "NumberOfVolumesDiscardedByUser" in result.metadata
+    }
+    echoes = {
+        len(result.metadata["EchoTimes"]) for result in results if "EchoTimes" in result.metadata
+    }
     computed = {
         result.entities["seed"]
         for result in results
@@ -312,6 +320,8 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
         distortion=tuple(sorted(distortion)),
+        discarded=tuple(sorted(discarded)),
+        echoes=tuple(sorted(echoes)),
         preprocessing=_preprocessing(results) or generators(settings),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(

@@ -15,6 +15,7 @@ from rls_bids import __version__
 from rls_bids.dataset.derivatives import open_data_sets
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
+from rls_bids.numerics.steady import LEAST_EXCESS, N_DEVIATIONS
 from rls_bids.records import Seed
 from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
@@ -65,6 +66,7 @@ class Facts:
     """What only the results tell; empty values are left open in the text.
 
     ``distortion`` are the kinds of field map that were used ("": none).
+    ``discarded`` and ``echoes`` are numbers a run of volumes at the start and of combined echoes.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
     ``preprocessing`` the programs whose preprocessed series were read (none: our own),
@@ -75,6 +77,8 @@ class Facts:
     brain_extraction: str = ""
     slice_timing: bool | None = None
     distortion: tuple[str, ...] = ()
+    discarded: tuple[int, ...] = ()
+    echoes: tuple[int, ...] = ()
     preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
@@ -194,27 +198,26 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
 
 
 def _bold(settings: Settings, facts: Facts) -> str:
-    dummies = settings.bold.dummy_scans
-    sentences = [f"The first {dummies} volumes of each run were discarded."] if dummies else []
-    sentences.append(
+    sentences = [
+        *_start(settings.bold.dummy_scans, facts.discarded),
         "Head motion was estimated by linearised least squares, the idea of 3dvolreg [@cox1999], "
-        "with robust weights and in two passes."
-    )
+        "with robust weights and in two passes.",
+    ]
+    timed = "slices were brought to the middle of the volume's acquisition time."
     if "slicetiming" in settings.bold.ignore or facts.slice_timing is False:
         sentences.append("Slice timing was not corrected.")
     elif facts.slice_timing:
-        sentences.append("Slices were brought to the middle of the volume's acquisition time.")
+        sentences.append(timed.capitalize())
     else:
-        sentences.append(
-            "Where slice times were known and plausible, slices were brought to the middle of "
-            "the volume's acquisition time."
-        )
+        sentences.append(f"Where slice times were known and plausible, {timed}")
     sentences.append(_distortion(facts.distortion))
-    joined = (
-        "Head motion, distortion, coregistration"
-        if any(facts.distortion)
-        else ("Head motion, coregistration")
-    )
+    sentences += [
+        f"Head motion of runs with {number} echoes was estimated on the shortest. Each echo was "
+        "interpolated; their mean, weighted by TE exp(−TE/T2*) in each voxel, with T2* from a "
+        "log-linear fit to the temporal means, was the series [@posse1999]."
+        for number in facts.echoes
+    ]
+    joined = f"Head motion, {'distortion, ' * any(facts.distortion)}coregistration"
     sentences.append(
         "The BOLD reference was registered rigidly to the T1w image by mutual information "
         f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
@@ -224,6 +227,20 @@ def _bold(settings: Settings, facts: Facts) -> str:
         "carpet plot as described there and in [@power2014]."
     )
     return " ".join(sentences)
+
+
+def _start(asked: int | None, found: tuple[int, ...]) -> list[str]:
+    """Say which volumes at the start were discarded, and who decided that."""
+    if asked is not None:
+        return [f"The first {asked} volumes of each run were discarded."] if asked else []
+    rule = (
+        "Volumes at the start of a run that were brighter than its steady state, by more than "
+        f"{LEAST_EXCESS:.0%} and {N_DEVIATIONS:g} standard deviations of the later volumes about "
+        "their Theil–Sen line [@sen1968], up to the last clear fall, were discarded"
+    )
+    if not any(found):
+        return [f"{rule}; there were none." if found else f"{rule}."]
+    return [f"{rule}: {' to '.join(map(str, found[:1] + found[1:][-1:]))} a run."]
 
 
 def _distortion(kinds: tuple[str, ...]) -> str:
