@@ -33,12 +33,17 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anatomy:
-    """One T1w image to preprocess; ``session`` is that of the file (``None`` without one)."""
+    """One T1w image to preprocess; ``session`` is that of the file (``None`` without one).
+
+    ``others`` are repetitions of the same acquisition, to be averaged with it where they agree;
+    ``content`` covers all images.
+    """
 
     participant: str
     session: str | None
     t1w: str
     content: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

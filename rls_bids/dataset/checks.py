@@ -74,6 +74,7 @@ class Header:
     time_step_s: float
     is_time_in_doubt: bool
     orientation: str
+    voxel_sizes_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,7 @@ def read_header(path: str | Path) -> Header:
         time_step_s=step * _SECONDS.get(unit, 1.0),
         is_time_in_doubt=unit not in _SECONDS,
         orientation=_orientation(path, header),
+        voxel_sizes_mm=tuple(float(size) for size in header.get_zooms()[:3]),
     )
 
 

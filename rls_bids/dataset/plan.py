@@ -27,7 +27,11 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
     ]
     for participant in participants:
         lines += ["", f"sub-{participant.label}"]
-        rows = [("T1w", anatomy.t1w, "") for anatomy in participant.anatomies]
+        rows = [
+            ("T1w", path, "")
+            for anatomy in participant.anatomies
+            for path in (anatomy.t1w, *anatomy.others)
+        ]
         for session in participant.sessions:
             rows += [("BOLD", run.bold, _run_words(run)) for run in session.runs]
         lines += [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rls_bids.dataset import checks
+from rls_bids.dataset.anatomies import choose_anatomies
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
 from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
@@ -17,8 +18,6 @@ from rls_bids.settings import BoldSettings
 
 NOTHING_FOR_ONE = "sub-{participant} has no {kind} image that can be used ({steps})."
 STEPS = "{kind}: {n_files} found, {steps}"
-OTHER_T1W = "{used} is used; not used: {others}."
-BORROWED_T1W = "{where} has no T1w image of its own that can be used; {used} is used."
 NO_TASK = "{path} has no task- in its name."
 PHASE = "{path} is a phase image and is left out."
 
@@ -70,7 +69,7 @@ def participant_record(
         runs += [run] if run else []
         notes += run_notes
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
-    chosen, anatomy_notes = _choose_anatomies(label, t1w.files, sessions, request)
+    chosen, anatomy_notes = choose_anatomies(label, t1w.files, sessions, request.hash_content)
     anatomies = {anatomy.t1w: anatomy for anatomy in chosen.values()}
     grouped = _sessions(label, runs, chosen)
     return Participant(
@@ -199,56 +198,6 @@ def _anatomical_sessions(t1w: Selection, request: Request) -> set[str | None]:
     """Return the sessions with a T1w image, where no BOLD image says which are needed."""
     own: set[str | None] = {file.entities.get("ses") for file in t1w.files}
     return {session for session in own if session in request.session_labels} or own
-
-
-def _choose_anatomies(
-    label: str, files: Sequence[BidsFile], sessions: set[str | None], request: Request
-) -> tuple[dict[str | None, Anatomy], list[Note]]:
-    """Choose each session's own T1w image, else the participant's first; broken ones are noted."""
-    notes: dict[str, list[Note]] = {}
-    usable: dict[str, Anatomy] = {}
-    chosen: dict[str | None, Anatomy] = {}
-    extra: list[Note] = []
-    for session in sorted(sessions, key=lambda one: one or ""):
-        own = [file for file in files if file.entities.get("ses") == session]
-        others = [file for file in files if file not in own]
-        for file in (*own, *others):
-            if file.path not in notes:
-                anatomy, notes[file.path] = _anatomy(label, file, request)
-                usable |= {file.path: anatomy} if anatomy else {}
-            if file.path in usable:
-                chosen[session] = usable[file.path]
-                extra += _say_choice(label, session, file, own)
-                break
-    return chosen, [note for found in notes.values() for note in found] + extra
-
-
-def _say_choice(
-    label: str, session: str | None, used: BidsFile, own: Sequence[BidsFile]
-) -> list[Note]:
-    name = Path(used.path).name
-    if used not in own:
-        where = f"ses-{session}" if session else f"sub-{label}"
-        message = BORROWED_T1W.format(where=where, used=name)
-        return [_note(label, "info", message, used.path)]
-    others = [Path(file.path).name for file in own if file != used]
-    if not others:
-        return []
-    message = OTHER_T1W.format(used=name, others=", ".join(others))
-    return [_note(label, "info", message, used.path)]
-
-
-def _anatomy(label: str, file: BidsFile, request: Request) -> tuple[Anatomy | None, list[Note]]:
-    is_usable, notes = checks.check_t1w(file.path, label)
-    if not is_usable:
-        return None, list(notes)
-    anatomy = Anatomy(
-        participant=label,
-        session=file.entities.get("ses"),
-        t1w=file.path,
-        content=request.hash_content(file.path),
-    )
-    return anatomy, list(notes)
 
 
 def _sessions(

@@ -15,7 +15,7 @@ from rls_bids.records import Entities, Note, Seed
 from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
-from rls_bids.reports.texts import capitalised, figure_item, number, run_title
+from rls_bids.reports.texts import anatomy_words, capitalised, figure_item, number, run_title
 from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import Settings
 
@@ -150,7 +150,7 @@ def _sessions(results: Iterable[Result]) -> dict[tuple[str | None, str], list[En
     return {key: sorted(found) for key, found in ordered}
 
 
-def _anatomy(root: Path, label: str, results: Iterable[Result]) -> tuple[Section, ...]:
+def _anatomy(root: Path, label: str, results: Sequence[Result]) -> tuple[Section, ...]:
     """Return one part for each session that has an anatomy of its own."""
     sessions = sorted(
         {result.session for result in results if _is_anatomy(result)}, key=lambda name: name or ""
@@ -162,7 +162,14 @@ def _anatomy(root: Path, label: str, results: Iterable[Result]) -> tuple[Section
             for what in ("brainmask", "tissue", "normalization")
         )
         title = f"Session {session}" if session else "T1w image"
-        parts.append(Section(anchor=f"anatomy-{session or 'T1w'}", title=title, figures=figures))
+        text = [
+            words
+            for result in results
+            if (result.product, result.session, result.entities) == ("t1w", session, {})
+            for words in anatomy_words(result.metadata)
+        ]
+        anchor = f"anatomy-{session or 'T1w'}"
+        parts.append(Section(anchor=anchor, title=title, text=tuple(text), figures=figures))
     return tuple(parts)
 
 

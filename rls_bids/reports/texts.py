@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from rls_bids.records import Entities
 from rls_bids.reports.pages import FigureItem
 
 NOTHING = "–"
+AVERAGED = "The average of {n} T1w images: {names}."
+NOT_AVERAGED = "{name} was left out of the average: {reason}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,20 @@ def figure_item(
         caption=caption or words.caption,
         reason="" if shown else reason,
     )
+
+
+def anatomy_words(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say of which images the T1w image of a session is the average, from its sidecar."""
+    if "Averaged" not in metadata:
+        return ()
+    names = [str(uri).rpartition("/")[2] for uri in metadata["Sources"]]
+    left = (
+        NOT_AVERAGED.format(
+            name=str(each["Image"]).rpartition("/")[2], reason=str(each["Reason"]).rstrip(".")
+        )
+        for each in metadata["NotAveraged"]
+    )
+    return (AVERAGED.format(n=len(names), names=", ".join(names)), *left)
 
 
 def run_title(session: str | None, run: Entities) -> str:

@@ -135,13 +135,14 @@ def anat_stage(
         random_seed=seed,
     )
     owner = (anatomy.participant, anatomy.session)
+    sources = [anatomy.t1w, *anatomy.others]
     products = []
 
     def add(
         key: str, name: str, description: str, entities: dict[str, str], **extra: object
     ) -> None:
         path = naming.derivative(name, *owner, **entities)
-        products.append(_product(place, stamp, key, path, description, [anatomy.t1w], **extra))
+        products.append(_product(place, stamp, key, path, description, sources, **extra))
 
     for suffix, entities in (("", {}), ("_std", place.std)):
         where = " on the standard grid" if suffix else ""

@@ -245,6 +245,21 @@ def test_building_loads_no_image_library(tmp_path: Path) -> None:
     assert loaded.isdisjoint({"ants", "nilearn", "matplotlib", "sklearn"})
 
 
+def test_repeated_t1w_images_are_averaged_before_anything_else(tmp_path: Path) -> None:
+    graph = expand(tmp_path, {None: {"t1w": ["run-1", "run-2"]}})
+    assert sources_of(graph, "anat.bias_correction") == {"in_file": "anat.average.out_file"}
+    assert sources_of(graph, "anat.brain_extraction")["about"] == "anat.average.metadata"
+    node = node_of(graph, "anat.average")
+    assert node.inputs.uris == [f"bids:raw:sub-01/anat/sub-01_run-{n}_T1w.nii.gz" for n in (1, 2)]
+    assert [Path(path).name for path in node.inputs.in_files] == [
+        f"sub-01_run-{n}_T1w.nii.gz" for n in (1, 2)
+    ]
+    assert sources_of(graph, "anat.ds_dseg")["metadata_file"] == "anat.average.metadata"
+    alone = expand(tmp_path / "one", ONE_RUN)
+    assert "anat.average" not in names_of(alone)
+    assert "metadata_file" not in sources_of(alone, "anat.ds_dseg")
+
+
 FIELD = {"B0FieldIdentifier": "gre"}
 ECHOES = {"EchoTime1": 0.00492, "EchoTime2": 0.00738}
 MAPPED = {
