@@ -16,11 +16,13 @@ from rls_bids.dataset.description import (
 )
 from rls_bids.dataset.group import GroupPlan, plan_group, write_design_tables
 from rls_bids.dataset.plan import group_plan_text, plan_text
+from rls_bids.dataset.prepared import index_prepared
 from rls_bids.dataset.query import index_participants
 from rls_bids.engine.config import configure_nipype
 from rls_bids.engine.crashes import Failure
 from rls_bids.engine.pool import run_workflow
 from rls_bids.errors import EXIT_DATA, EXIT_FAILED, EXIT_OK
+from rls_bids.paths import named_folders
 from rls_bids.records import Note, Participant, Seed
 from rls_bids.reports.collect import collect_participant
 from rls_bids.reports.group import collect_group, group_facts
@@ -47,17 +49,14 @@ def run_participant(settings: Settings) -> int:
     """
     found = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
     seeds = {seed.name: seed for seed in found}
-    participants = index_participants(
-        settings.input,
-        settings.bold,
-        anat_only=settings.run.anat_only,
-        hash_content=not settings.run.dry_run,
-    )
+    participants = _find(settings)
     if settings.run.dry_run:
         sys.stdout.write(plan_text(participants, settings) + "\n")
         return EXIT_OK
     run_id = new_run_id()
-    write_dataset_description(settings.input.output_dir, settings.input.bids_dir, __version__)
+    given = settings.input
+    others = named_folders(given.derivatives)
+    write_dataset_description(given.output_dir, given.bids_dir, __version__, others)
     write_citation(settings)
     for participant in participants:
         _save_settings(settings, naming.log_dir(participant.label, run_id))
@@ -70,6 +69,16 @@ def run_participant(settings: Settings) -> int:
         _tell(note)
     n_strategies = 0 if settings.run.anat_only else len(settings.denoise.strategies)
     return exit_status(participants, notes, n_strategies=n_strategies)
+
+
+def _find(settings: Settings) -> tuple[Participant, ...]:
+    """Return the requested participants: raw data, or what another program made of them."""
+    is_read = not settings.run.dry_run
+    if settings.input.derivatives:
+        return index_prepared(settings, hash_content=is_read)
+    return index_participants(
+        settings.input, settings.bold, anat_only=settings.run.anat_only, hash_content=is_read
+    )
 
 
 def new_run_id() -> str:

@@ -25,13 +25,13 @@ from rls_bids.errors import (
     EXIT_OK,
     RlsBidsError,
     UsageError,
+    nearest_hint,
 )
 from rls_bids.settings import (
     FILE_MISSING,
     LEVELS,
     Settings,
     build_settings,
-    nearest_hint,
     read_toml,
 )
 
@@ -68,6 +68,10 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
          "where the index of the input is kept and found again (not kept)"),
         ("--skip-bids-validation", "ignored.bids_validation", ON, "",
          "accepted; the validator is never run, what is needed is checked anyway"),
+    ),
+    "input": (
+        ("-d --derivatives", "input.derivatives", MANY, "[NAME=]PATH",
+         "fMRIPrep outputs to start from, instead of preprocessing (none)"),
     ),
     "resources": (
         ("--n-cpus --nprocs --nthreads", "run.n_cpus", WHOLE, "N",

@@ -4,6 +4,9 @@ Everything below :mod:`rls_bids.app` raises one of these when the *input* or the
 fault; any other exception is a defect of ours and is reported as such.
 """
 
+import difflib
+from collections.abc import Iterable
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -12,6 +15,8 @@ EXIT_SOFTWARE = 70
 EXIT_CANNOT_WRITE = 74
 EXIT_SIGINT = 130
 EXIT_SIGTERM = 143
+
+NEAREST_HINT = "Did you mean {nearest!r}?"
 
 
 class RlsBidsError(Exception):
@@ -68,3 +73,15 @@ class WorkerLostError(RlsBidsError):
     """A worker process was killed from outside, most often for memory."""
 
     exit_status = EXIT_FAILED
+
+
+def nearest_hint(found: str, known: Iterable[str]) -> str:
+    """Suggest the known word that is nearest to a mistyped one, or nothing when none is near.
+
+    Examples
+    --------
+    >>> nearest_hint("--participant-lable", ["--participant-label", "--seeds"])
+    "Did you mean '--participant-label'?"
+    """
+    near = difflib.get_close_matches(found, sorted(known), n=1)
+    return NEAREST_HINT.format(nearest=near[0]) if near else ""

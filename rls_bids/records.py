@@ -88,14 +88,56 @@ class BoldRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRun:
+    """One BOLD series that another program has preprocessed, in standard space.
+
+    ``entities``, ``content`` and times are as in :class:`BoldRun`; ``content`` covers series,
+    mask and confounds. The first ``n_dropped`` of ``n_volumes`` are left out. ``generator`` names
+    the program, ``start_time`` and ``is_slice_timed`` are ``None`` where its sidecar is silent,
+    ``is_on_grid`` says whether the series needs no interpolation.
+    """
+
+    participant: str
+    session: str | None
+    entities: Entities
+    bold: str
+    mask: str
+    confounds: str
+    content: str
+    repetition_time: float
+    n_volumes: int
+    n_dropped: int
+    generator: str
+    is_slice_timed: bool | None
+    start_time: float | None
+    is_on_grid: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedAnatomy:
+    """Images of another program in standard space; an empty path is one that is missing.
+
+    ``tissues`` are the probabilities of GM, WM and CSF, all three or none; ``content`` covers all
+    images.
+    """
+
+    participant: str
+    session: str | None
+    t1w: str
+    tissues: tuple[str, ...]
+    content: str
+    generator: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """The runs of one task in one session, combined downstream, and the anatomy they use."""
 
     participant: str
     session: str | None
     task: str
-    anatomy: Anatomy
-    runs: tuple[BoldRun, ...]
+    anatomy: Anatomy | PreparedAnatomy
+    runs: tuple[BoldRun | PreparedRun, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +145,7 @@ class Participant:
     """Everything found for one participant; ``notes`` says what was left out and why."""
 
     label: str
-    anatomies: tuple[Anatomy, ...]
+    anatomies: tuple[Anatomy | PreparedAnatomy, ...]
     sessions: tuple[Session, ...]
     notes: tuple[Note, ...]
 

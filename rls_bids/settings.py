@@ -5,23 +5,22 @@ an earlier run wrote; :func:`build_settings` is the only place that turns them i
 """
 
 import dataclasses
-import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from rls_bids.errors import UsageError
+from rls_bids.errors import UsageError, nearest_hint
+from rls_bids.paths import check_paths, named_folders
 
 DEFAULT_SPACE = "MNI152NLin2009cAsym"
 STRATEGIES = ("acompcor", "24P", "6P", "none")
 STEPS_TO_IGNORE = ("fieldmaps", "slicetiming")
 
 UNKNOWN_WORD = "{flag} got {found!r}, but it takes {expected}."
-NEAREST_HINT = "Did you mean {nearest!r}?"
 BAD_LABEL = "{flag} got the label {found!r}, but a label holds only letters, digits and '+'."
 OUT_OF_RANGE = "{flag} got {found!r}, but it must be {expected}."
 WRONG_TYPE = "The setting {name} is {found!r}, but it must be {expected}."
@@ -32,19 +31,18 @@ FILE_MISSING = "{flag} names {path}, but there is no such file."
 BAND_ORDER = (
     "--lower-bpf is {low:g} Hz and --upper-bpf is {high:g} Hz, but the lower must be less."
 )
+ANAT_ONLY_DERIVATIVES = "--anat-only and --derivatives exclude each other: nothing would be done."
 TOO_MANY_THREADS = "--omp-nthreads is {threads}, but only {cpus} CPUs may be used (--n-cpus)."
 BAD_CONTRAST = "--contrast got {found!r}, but it must name two different groups like 'RLS > HC'."
 BAD_SPACE = "--output-spaces got {found!r}, but it takes one space like MNI152NLin2009cAsym:res-2."
-OUTPUT_IN_INPUT = "The output directory {output} is the input data set {bids} or lies in it."
-OUTPUT_HINT = "Use {bids}/derivatives/rls_bids (only derivatives/NAME may be there), or outside."
-WORK_IN_INPUT = "The work directory {work} lies in the input data set {bids}."
-WORK_IS_OUTPUT = "The work directory {work} is also the output directory."
-WORK_HINT = "Name another folder with -w, best on a fast local disk."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSettings:
-    """Which data: absolute paths, and labels without prefix; no label means all."""
+    """Which data: absolute paths, and labels without prefix; no label means all.
+
+    ``derivatives`` are ``NAME=PATH`` of preprocessed data sets to start from.
+    """
 
     bids_dir: str
     output_dir: str
@@ -55,6 +53,7 @@ class InputSettings:
     run_ids: tuple[str, ...] = ()
     bids_filter_file: str | None = None
     bids_database_dir: str | None = None
+    derivatives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +173,14 @@ FILES = {
     "measures.seeds_file": "--seeds",
     "run.plugin_file": "--nipype-plugin-file",
 }
-PATHS = ("input.bids_dir", "input.output_dir", "input.bids_database_dir", "run.work_dir", *FILES)
+PATHS = (
+    "input.bids_dir",
+    "input.output_dir",
+    "input.bids_database_dir",
+    "input.derivatives",
+    "run.work_dir",
+    *FILES,
+)
 RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "bold.dummy_scans": ("--dummy-scans", 0, True, "0 or more volumes"),
     "denoise.low_hz": ("--lower-bpf", 0, False, "more than 0 Hz"),
@@ -228,8 +234,7 @@ def build_settings(values: Mapping[str, Any], source: str = "The command line") 
         cleaned = {f.name: _clean(f"{section}.{f.name}", flat, f) for f in fields}
         sections[section] = cls(**cleaned)
     settings = Settings(analysis_level=level, **sections)
-    _check_paths(settings)
-    _check_numbers(settings)
+    _check_together(settings)
     return settings
 
 
@@ -272,18 +277,6 @@ def from_toml(text: str, source: str = "The settings file") -> Settings:
     return build_settings(read_toml(text, source), source)
 
 
-def nearest_hint(found: str, known: Iterable[str]) -> str:
-    """Suggest the known word that is nearest to a mistyped one, or nothing when none is near.
-
-    Examples
-    --------
-    >>> nearest_hint("--participant-lable", ["--participant-label", "--seeds"])
-    "Did you mean '--participant-label'?"
-    """
-    near = difflib.get_close_matches(found, sorted(known), n=1)
-    return NEAREST_HINT.format(nearest=near[0]) if near else ""
-
-
 def _expand_shorthands(flat: dict[str, Any]) -> None:
     """Replace ``anat.output_spaces`` and a contrast text by the fields that they stand for."""
     spaces = flat.pop("anat.output_spaces", None)
@@ -321,7 +314,7 @@ def _clean(name: str, flat: Mapping[str, Any], field: "dataclasses.Field[object]
         return None
     value = _typed(name, value, field.type)
     if name in PATHS:
-        value = str(Path(value).resolve())
+        value = _absolute(value)
     if name in FILES and not Path(value).is_file():
         raise UsageError(FILE_MISSING.format(flag=FILES[name], path=value))
     if name in LABELS:
@@ -353,6 +346,12 @@ def _typed(name: str, value: object, annotation: object) -> Any:  # noqa: ANN401
     raise UsageError(WRONG_TYPE.format(name=name, found=value, expected=expected))
 
 
+def _absolute(value: str | Sequence[str]) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return str(Path(value).resolve())
+    return tuple(f"{name}={path}" for name, path in named_folders(value).items())
+
+
 def _bare_labels(flag: str, prefix: str, labels: Sequence[str]) -> tuple[str, ...]:
     """Take labels with or without their prefix."""
     bare = tuple(label.removeprefix(prefix) for label in labels)
@@ -377,22 +376,13 @@ def _unknown_word(flag: str, found: object, words: Sequence[str]) -> tuple[str, 
     return message, nearest_hint(str(found), words)
 
 
-def _check_paths(settings: Settings) -> None:
-    """Keep the outputs and the scratch files out of the input."""
-    bids, output = Path(settings.input.bids_dir), Path(settings.input.output_dir)
-    work = Path(settings.run.work_dir)
-    if output.is_relative_to(bids) and bids / "derivatives" not in output.parents:
-        message = OUTPUT_IN_INPUT.format(output=output, bids=bids)
-        raise UsageError(message, OUTPUT_HINT.format(bids=bids))
-    if work.is_relative_to(bids):
-        raise UsageError(WORK_IN_INPUT.format(work=work, bids=bids), WORK_HINT)
-    if work == output:
-        raise UsageError(WORK_IS_OUTPUT.format(work=work), WORK_HINT)
-
-
-def _check_numbers(settings: Settings) -> None:
+def _check_together(settings: Settings) -> None:
     """Check values that must fit each other."""
-    denoise, run = settings.denoise, settings.run
+    given, denoise, run = settings.input, settings.denoise, settings.run
+    others = named_folders(given.derivatives)
+    check_paths(given.bids_dir, given.output_dir, run.work_dir, others)
+    if run.anat_only and others:
+        raise UsageError(ANAT_ONLY_DERIVATIVES)
     if denoise.band_pass and denoise.low_hz >= denoise.high_hz:
         raise UsageError(BAND_ORDER.format(low=denoise.low_hz, high=denoise.high_hz))
     if run.omp_nthreads > run.n_cpus:

@@ -4,6 +4,7 @@ Repetitions of one acquisition are averaged while the graph runs, where those th
 after alignment are left out, too. Images of another kind are not mixed.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,8 +96,9 @@ def _usable(label: str, files: Sequence[BidsFile]) -> tuple[list[Head], list[Not
         is_usable, found = checks.check_t1w(file.path, label)
         notes += found
         if is_usable:
-            sizes = checks.read_header(file.path).voxel_sizes_mm
-            heads.append(Head(file=file, sizes_mm=sizes))
+            columns = zip(*checks.read_header(file.path).affine[:3], strict=True)
+            sizes = [math.hypot(*column) for column in columns]
+            heads.append(Head(file=file, sizes_mm=tuple(sizes[:3])))
     if heads:
         notes = [replace(n, level="skipped") if n.level == "failed" else n for n in notes]
     return heads, notes

@@ -71,10 +71,10 @@ class Header:
     """What a NIfTI header says; ``time_step_s`` is 0 where it says nothing of use."""
 
     shape: tuple[int, ...]
+    affine: tuple[tuple[float, ...], ...]
     time_step_s: float
     is_time_in_doubt: bool
     orientation: str
-    voxel_sizes_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +129,10 @@ def read_header(path: str | Path) -> Header:
         raise InputDataError(UNREADABLE.format(path=path, reason=reason), UNREADABLE_HINT)
     return Header(
         shape=tuple(int(length) for length in image.shape),
+        affine=tuple(tuple(row) for row in image.affine.tolist()),
         time_step_s=step * _SECONDS.get(unit, 1.0),
         is_time_in_doubt=unit not in _SECONDS,
         orientation=_orientation(path, header),
-        voxel_sizes_mm=tuple(float(size) for size in header.get_zooms()[:3]),
     )
 
 
@@ -311,7 +311,7 @@ def slice_timing_problem(
     )
 
 
-def _check_compression(path: str | Path) -> None:
+def check_compression(path: str | Path) -> None:
     """Decompress to the end: nibabel stops at the last voxel and never sees the checksum."""
     if str(path).endswith(".gz"):
         with gzip.open(path) as stream:
@@ -323,7 +323,7 @@ def _read(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return voxels and affine (the sform where it is set, else the qform)."""
     image = _load(path)
     try:
-        _check_compression(path)
+        check_compression(path)
         data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
     except _DAMAGED as error:
         message = UNREADABLE.format(path=path, reason=_reason(error))

@@ -12,15 +12,17 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rls_bids.dataset.naming import sidecar
 from rls_bids.errors import CannotWriteError, InputDataError
 
 BIDS_VERSION = "1.10.0"
+RAW = "raw"
 BIDSIGNORE = (
     "*.html",
     "figures",
@@ -230,8 +232,15 @@ def is_finished(output_dir: str | Path, relative_path: str, expected: str) -> bo
     return there and metadata.get("Fingerprint") == expected
 
 
-def bids_uri(path: str | Path, output_dir: str | Path, bids_dir: str | Path) -> str:
-    """Return the BIDS URI of a file of ours (``bids::…``) or of the input (``bids:raw:…``).
+def bids_uri(
+    path: str | Path,
+    output_dir: str | Path,
+    bids_dir: str | Path,
+    derivatives: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Return the BIDS URI of a file of ours (``bids::…``) or of an input (``bids:raw:…``).
+
+    ``derivatives`` are the folders of other inputs by name; they may lie within ``bids_dir``.
 
     Examples
     --------
@@ -239,7 +248,8 @@ def bids_uri(path: str | Path, output_dir: str | Path, bids_dir: str | Path) -> 
     'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
     """
     place = Path(os.path.abspath(path))  # noqa: PTH100 - links inside a data set stay as they are
-    for root, prefix in ((output_dir, "bids::"), (bids_dir, "bids:raw:")):
+    others = ((root, f"bids:{name}:") for name, root in derivatives.items())
+    for root, prefix in ((output_dir, "bids::"), *others, (bids_dir, "bids:raw:")):
         for base in (Path(os.path.abspath(root)), Path(root).resolve()):  # noqa: PTH100
             if place.is_relative_to(base):
                 return prefix + place.relative_to(base).as_posix()
@@ -256,18 +266,40 @@ def _write_if_changed(path: Path, text: str) -> None:
     atomic_write(path, text)
 
 
-def write_dataset_description(output_dir: str | Path, bids_dir: str | Path, version: str) -> None:
+def write_dataset_description(
+    output_dir: str | Path,
+    bids_dir: str | Path,
+    version: str,
+    derivatives: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write ``dataset_description.json``, ``README.md``, ``.bidsignore``, ``descriptions.tsv``.
 
     Equal runs write equal bytes, and each file in one piece: participants may do it in parallel.
+    ``derivatives`` are further data sets by name; those of earlier calls stay linked, because
+    what was made from them is still there.
     """
     root = Path(output_dir)
     description = _dataset_description(Path(bids_dir), version)
+    links = {**_earlier_links(root), **{k: Path(v).as_uri() for k, v in derivatives.items()}}
+    links = {name: links[name] for name in sorted(links) if name != RAW}
+    known = [source["URL"] for source in description["SourceDatasets"]]
+    others = dict.fromkeys(url for url in links.values() if url not in known)
+    description["SourceDatasets"] += [{"URL": url} for url in others]
+    description["DatasetLinks"] |= links
     text = json.dumps(description, indent=2, ensure_ascii=False)
     _write_if_changed(root / "dataset_description.json", text + "\n")
     _write_if_changed(root / "README.md", _README.format(version=version))
     _write_if_changed(root / ".bidsignore", "\n".join(BIDSIGNORE) + "\n")
     write_descriptions(root)
+
+
+def _earlier_links(root: Path) -> dict[str, str]:
+    """Return the links of the description that is there; a broken one has none."""
+    try:
+        links = read_json(root / "dataset_description.json").get("DatasetLinks")
+    except InputDataError:
+        return {}
+    return dict(links) if isinstance(links, dict) else {}
 
 
 def _dataset_description(bids_dir: Path, version: str) -> dict[str, Any]:
@@ -286,7 +318,7 @@ def _dataset_description(bids_dir: Path, version: str) -> dict[str, Any]:
         "DatasetType": "derivative",
         "GeneratedBy": [generator],
         "SourceDatasets": [source],
-        "DatasetLinks": {"raw": bids_dir.resolve().as_uri()},
+        "DatasetLinks": {RAW: bids_dir.resolve().as_uri()},
     }
 
 

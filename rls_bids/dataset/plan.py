@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rls_bids.dataset.group import GroupPlan
-from rls_bids.records import BoldRun, Note, Participant
+from rls_bids.records import Anatomy, BoldRun, Note, Participant, PreparedRun
 from rls_bids.settings import Settings
 
 
@@ -22,6 +22,7 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
     lines = [
         f"Input   {root}",
         f"Output  {settings.input.output_dir}",
+        *(f"From    {text}" for text in settings.input.derivatives),
         f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
         f"Denoise {', '.join(settings.denoise.strategies)}",
     ]
@@ -30,14 +31,12 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
         rows = [
             ("T1w", path, "")
             for anatomy in participant.anatomies
-            for path in (anatomy.t1w, *anatomy.others)
+            for path in (anatomy.t1w, *(anatomy.others if isinstance(anatomy, Anatomy) else ()))
+            if path
         ]
         for session in participant.sessions:
             rows += [("BOLD", run.bold, _run_words(run)) for run in session.runs]
-        lines += [
-            f"  use   {kind:<4} {Path(path).relative_to(root)}{words}"
-            for kind, path, words in rows
-        ]
+        lines += [f"  use   {kind:<4} {_short(path, root)}{words}" for kind, path, words in rows]
         if not participant.sessions:
             lines.append("  nothing to do for connectivity")
         lines += [_note_words(note, root) for note in participant.notes]
@@ -47,9 +46,18 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def _run_words(run: BoldRun) -> str:
+def _run_words(run: BoldRun | PreparedRun) -> str:
+    if isinstance(run, PreparedRun):
+        kept = run.n_volumes - run.n_dropped
+        return f"  ({kept} volumes, TR {run.repetition_time:g} s, by {run.generator})"
     timing = "slice timing" if run.slice_timing else "no slice timing"
     return f"  ({run.n_volumes} volumes, TR {run.repetition_time:g} s, {timing})"
+
+
+def _short(path: str, root: Path) -> Path:
+    """Return a path as seen from the input data set, in full when it lies elsewhere."""
+    place = Path(path)
+    return place.relative_to(root) if place.is_relative_to(root) else place
 
 
 def _note_words(note: Note, root: Path) -> str:

@@ -12,12 +12,21 @@ from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
 from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
+from rls_bids.dataset.requests import STEPS
 from rls_bids.errors import EXIT_DATA, InputDataError
-from rls_bids.records import Anatomy, BoldRun, FieldMap, Note, Participant, Session
+from rls_bids.records import (
+    Anatomy,
+    BoldRun,
+    FieldMap,
+    Note,
+    Participant,
+    PreparedAnatomy,
+    PreparedRun,
+    Session,
+)
 from rls_bids.settings import BoldSettings
 
 NOTHING_FOR_ONE = "sub-{participant} has no {kind} image that can be used ({steps})."
-STEPS = "{kind}: {n_files} found, {steps}"
 NO_TASK = "{path} has no task- in its name."
 PHASE = "{path} is a phase image and is left out."
 
@@ -71,16 +80,16 @@ def participant_record(
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
     chosen, anatomy_notes = choose_anatomies(label, t1w.files, sessions, request.hash_content)
     anatomies = {anatomy.t1w: anatomy for anatomy in chosen.values()}
-    grouped = _sessions(label, runs, chosen)
+    grouped = group_runs(label, runs, chosen)
     return Participant(
         label=label,
         anatomies=tuple(anatomies[path] for path in sorted(anatomies, key=natural_key)),
         sessions=grouped,
-        notes=tuple(_excused(note) if grouped else note for note in (*notes, *anatomy_notes)),
+        notes=tuple(excused(note) if grouped else note for note in (*notes, *anatomy_notes)),
     )
 
 
-def _excused(note: Note) -> Note:
+def excused(note: Note) -> Note:
     """Take the exit status from a skipped run of a participant who has another one."""
     return replace(note, exit_status=0) if note.level == "skipped" else note
 
@@ -200,15 +209,18 @@ def _anatomical_sessions(t1w: Selection, request: Request) -> set[str | None]:
     return {session for session in own if session in request.session_labels} or own
 
 
-def _sessions(
-    label: str, runs: Sequence[BoldRun], anatomies: dict[str | None, Anatomy]
+def group_runs(
+    label: str,
+    runs: Sequence[BoldRun] | Sequence[PreparedRun],
+    anatomies: Mapping[str | None, Anatomy] | Mapping[str | None, PreparedAnatomy],
 ) -> tuple[Session, ...]:
     """Group runs that may be combined: same session, task, and kind of acquisition."""
 
-    def kind(run: BoldRun) -> tuple[str, ...]:
+    def kind(run: BoldRun | PreparedRun) -> tuple[str, ...]:
         entities = {"ses": run.session or "", **dict(run.entities)}
         return tuple(entities.get(name, "") for name in _SAME_KIND)
 
+    every: list[BoldRun | PreparedRun] = [*runs]
     return tuple(
         Session(
             participant=label,
@@ -217,7 +229,7 @@ def _sessions(
             anatomy=anatomies[group[0].session],
             runs=tuple(group),
         )
-        for _, members in groupby(sorted(runs, key=kind), key=kind)
+        for _, members in groupby(sorted(every, key=kind), key=kind)
         for group in [list(members)]
         if group[0].session in anatomies
     )

@@ -239,7 +239,8 @@ def plot_carpet(
     data : ndarray or path of a ``.npy``, shape (n_volumes, n_voxels)
         The series before denoising.
     tissues : ndarray of int, shape (n_voxels,)
-        1 grey matter, 2 white matter, 3 CSF, 0 none of these (left out).
+        1 grey matter, 2 white matter, 3 CSF, 0 none of these (left out; where all are 0, the
+        tissues are not known and all are shown).
     dvars : ndarray, shape (n_volumes,)
         Standardised DVARS, NaN in the first place.
     timing : Timing
@@ -290,7 +291,8 @@ def plot_carpet(
 
 def _chosen_voxels(tissues: NDArray[np.integer[Any]]) -> tuple[NDArray[np.intp], Any]:
     """Pick voxels evenly within each tissue, sorted by tissue; return columns and labels."""
-    inside = np.flatnonzero(np.isin(tissues, list(TISSUES)))
+    is_known = np.isin(tissues, list(TISSUES))
+    inside = np.flatnonzero(is_known if is_known.any() else np.ones_like(is_known))
     ordered = inside[np.argsort(tissues[inside], kind="stable")]
     if len(ordered) > _CARPET_ROWS:
         ordered = ordered[np.linspace(0, len(ordered) - 1, _CARPET_ROWS).round().astype(int)]

@@ -187,14 +187,15 @@ class Denoise(SimpleInterface):
         table = load_table(self.inputs.confounds)
         band = tuple(self.inputs.band_hz) or None
         names = columns_for(self.inputs.strategy, list(table), band_pass=band is not None)
-        regressors = fill_missing(
-            np.array([table[name] for name in names]).T.reshape(-1, len(names))
-        )
         fd = table["framewise_displacement"]
+        columns = np.empty((len(fd), len(names)))
+        for column, name in zip(columns.T, names, strict=True):
+            column[:] = table[name]
+        regressors = fill_missing(columns)
         kept = sample_mask(fd, self.inputs.fd_threshold_mm)
         result = denoise(
             np.load(self.inputs.series),
-            regressors.reshape(len(fd), len(names)),
+            regressors,
             repetition_time=self.inputs.repetition_time,
             kept=kept,
             band=band,

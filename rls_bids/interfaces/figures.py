@@ -9,6 +9,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -175,7 +176,7 @@ class PlotCarpetInputSpec(PlotMotionInputSpec):
     series = File(exists=True, mandatory=True, desc="before denoising, .npy")
     denoised = File(exists=True, mandatory=True, desc="residuals, .npy")
     mask = File(exists=True, mandatory=True, desc="voxels of the series")
-    dseg = File(exists=True, mandatory=True, desc="tissue labels on the standard grid")
+    dseg = File(exists=True, desc="tissue labels on the standard grid; none: all voxels alike")
     status = File(exists=True, mandatory=True, desc="what is left, .json")
 
 
@@ -193,16 +194,16 @@ class PlotCarpet(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from rls_bids.figures.bold import plot_carpet
-        from rls_bids.interfaces.images import load_mask, load_volume
+        from rls_bids.interfaces.images import load_mask, tissue_labels
         from rls_bids.interfaces.tables import load_table
 
-        table = load_table(self.inputs.confounds)
+        table, dseg = load_table(self.inputs.confounds), self.inputs.dseg
         mask, _ = load_mask(self.inputs.mask)
         status = read_json(Path(self.inputs.status))
         path = Path(runtime.cwd) / "carpet.svg"
         plot_carpet(
             self.inputs.series,
-            load_volume(self.inputs.dseg).data[mask].astype(int),
+            tissue_labels(dseg if isdefined(dseg) else None, mask),
             table["std_dvars"],
             _timing(table, self.inputs),
             path,

@@ -168,6 +168,13 @@ def load_mask(path: str | Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]
     return volume.data > HALF, volume.affine
 
 
+def tissue_labels(path: str | Path | None, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the tissue label of every voxel of a mask; without a file all are 0 (unknown)."""
+    if path is None:
+        return np.zeros(int(np.count_nonzero(mask)), dtype=np.intp)
+    return load_volume(path).data[mask].astype(np.intp)
+
+
 def load_masked(
     series_file: str | Path, mask_file: str | Path
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:

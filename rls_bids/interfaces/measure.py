@@ -10,6 +10,7 @@ from nipype.interfaces.base import (
     InputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -43,9 +44,9 @@ class SeedMapsInputSpec(BaseInterfaceInputSpec):
     mask = InputMultiObject(File(exists=True), mandatory=True, desc="voxels of the series")
     tsnr = InputMultiObject(File(exists=True), mandatory=True, desc="before denoising, .npy")
     status = InputMultiObject(File(exists=True), mandatory=True, desc="what is left, .json")
-    GM_std = File(exists=True, mandatory=True, desc="probability on the standard grid")
-    WM_std = File(exists=True, mandatory=True, desc="probability on the standard grid")
-    CSF_std = File(exists=True, mandatory=True, desc="probability on the standard grid")
+    GM_std = File(exists=True, desc="probability on the standard grid, if known")
+    WM_std = File(exists=True, desc="probability on the standard grid, if known")
+    CSF_std = File(exists=True, desc="probability on the standard grid, if known")
     space = traits.Str(mandatory=True, desc="standard space of the series")
     seeds = traits.List(traits.Dict(), mandatory=True, desc="records as plain dictionaries")
     wanted = traits.List(traits.Str(), mandatory=True, desc="names of the seeds to write")
@@ -116,7 +117,11 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
             for seed in seeds
             if seed.mask
         },
-        tissues={name: load_volume(getattr(inputs, f"{name}_std")).data for name in TISSUES},
+        tissues={
+            name: load_volume(getattr(inputs, f"{name}_std")).data
+            for name in TISSUES
+            if isdefined(getattr(inputs, f"{name}_std"))
+        },
     )
 
 

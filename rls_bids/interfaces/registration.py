@@ -13,6 +13,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -135,7 +136,7 @@ def normalization_arguments(
 class StandardPointsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `StandardPoints`."""
 
-    transform = File(exists=True, mandatory=True, desc="T1w image to standard space, .h5")
+    transform = File(exists=True, desc="T1w image to standard space, .h5; none: it is in it")
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     space = traits.Str(mandatory=True, desc="name of the standard space")
     resolution = traits.Str(mandatory=True, desc="of the standard grid, mm")
@@ -159,14 +160,18 @@ class StandardPoints(SimpleInterface):
         import numpy as np
 
         from rls_bids.interfaces.images import save_mask
+        from rls_bids.numerics.resample import voxel_points
         from rls_bids.resources.templates import standard_head
 
         folder = Path(runtime.cwd)
         _, mask, affine = standard_head(
             self.inputs.template, self.inputs.space, self.inputs.resolution
         )
-        points = field_points(self.inputs.transform, mask.shape, affine, folder)
-        np.save(folder / "points.npy", points[mask])
+        if isdefined(self.inputs.transform):
+            points = field_points(self.inputs.transform, mask.shape, affine, folder)[mask]
+        else:
+            points = voxel_points(mask, affine).astype(np.float32)
+        np.save(folder / "points.npy", points)
         self._results["points"] = str(folder / "points.npy")
         self._results["std_mask"] = save_mask(mask, affine, folder / "std_mask.nii.gz")
         return runtime

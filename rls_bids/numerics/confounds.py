@@ -27,6 +27,7 @@ __all__ = [
     "cosine_basis",
     "dvars",
     "erode_mask",
+    "expand",
     "expand_motion",
     "fill_missing",
     "framewise_displacement",
@@ -151,8 +152,8 @@ def temporal_snr(data: NDArray[np.floating]) -> NDArray[np.float32]:
     return result
 
 
-def _expand(name: str, values: FloatArray) -> Table:
-    """Return a column with its backward difference and the squares of both."""
+def expand(name: str, values: FloatArray) -> Table:
+    """Return a column with its backward difference and the squares of both, (n_volumes,) each."""
     difference = np.concatenate([[np.nan], np.diff(values)])
     expanded = (values, difference, values**2, difference**2)
     return {name + suffix: column for suffix, column in zip(EXPANSIONS, expanded, strict=True)}
@@ -176,7 +177,7 @@ def expand_motion(parameters: ArrayLike) -> Table:
     """
     table: Table = {}
     for name, values in zip(MOTION, np.asarray(parameters, dtype=float).T, strict=True):
-        table |= _expand(name, values)
+        table |= expand(name, values)
     return table
 
 
@@ -223,11 +224,11 @@ def assemble(
         chosen = tissue_mask(probability, threshold, n_erosions, within=mask)[mask]
         tissue = series[:, chosen]
         if tissue.shape[1]:
-            table |= _expand(name, tissue.mean(axis=1, dtype=float))
+            table |= expand(name, tissue.mean(axis=1, dtype=float))
         columns, notes = _named_components(acompcor(tissue, cosines), label, int(chosen.sum()))
         components |= columns
         metadata |= notes
-    table |= _expand("global_signal", series.mean(axis=1, dtype=float))
+    table |= expand("global_signal", series.mean(axis=1, dtype=float))
     table["std_dvars"], table["dvars"] = dvars(series)
     table["framewise_displacement"] = framewise_displacement(parameters)
     table |= components

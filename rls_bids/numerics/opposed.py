@@ -44,7 +44,7 @@ stiff.
 """
 N_MIXED = 5
 LEAST_SIZE = 4
-ROUND_TOLERANCE_MM = 0.01
+ROUND_TOLERANCE_MM, LONGEST_STEP_MM = 0.01, 2.0
 HEAD_RADIUS_MM = 60.0
 
 Float32Array = NDArray[np.float32]
@@ -314,7 +314,9 @@ def _mixed(found: list[tuple[Float64Array, Float64Array]]) -> Float64Array:
     points, steps = (np.array(part) for part in zip(*found[-N_MIXED - 1 :], strict=True))
     change, moved = np.diff(steps, axis=0).T, np.diff(points, axis=0).T
     weights = np.linalg.lstsq(change, steps[-1], rcond=1e-3)[0]
-    following: Float64Array = points[-1] + steps[-1] - (moved + change) @ weights
+    ahead: Float64Array = steps[-1] - (moved + change) @ weights
+    ahead *= LONGEST_STEP_MM / max(LONGEST_STEP_MM, float(np.linalg.norm(ahead)))
+    following: Float64Array = points[-1] + ahead
     return following
 
 

@@ -47,6 +47,22 @@ def build_parser() -> argparse.ArgumentParser:
     add("--t1w-orientation", default="RAS", metavar="CODES", help="storage (default: RAS)")
     add("--bold-orientation", default="LAS", metavar="CODES", help="storage (default: LAS)")
     add("--differing-qform", action="store_true", help="write a qform that differs from the sform")
+    _add_distortion(parser)
+    add("--n-volumes", type=int, metavar="N", help="volumes (default: that of the size)")
+    add("--random-seed", type=int, default=0, metavar="S", help="seed (default: 0)")
+    add(
+        "--fmriprep",
+        action="store_true",
+        help="write a derivative like fMRIPrep's in standard space instead of raw data",
+    )
+    n_cpus = available_cpus()
+    add("--n-cpus", type=int, default=n_cpus, metavar="N", help="people at once (default: all)")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _add_distortion(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--distortion",
         type=float,
@@ -66,17 +82,6 @@ def build_parser() -> argparse.ArgumentParser:
         choices=FIELD_MAPS,
         help="what is written of the field when there is distortion (default: phasediff)",
     )
-    add("--n-volumes", type=int, metavar="N", help="volumes (default: that of the size)")
-    add("--random-seed", type=int, default=0, metavar="S", help="seed (default: 0)")
-    add(
-        "--fmriprep",
-        action="store_true",
-        help="write a derivative like fMRIPrep's in standard space instead of raw data",
-    )
-    n_cpus = available_cpus()
-    add("--n-cpus", type=int, default=n_cpus, metavar="N", help="people at once (default: all)")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
 
 
 def _spec(options: argparse.Namespace) -> CohortSpec:

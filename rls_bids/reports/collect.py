@@ -13,7 +13,7 @@ from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.errors import InputDataError
 from rls_bids.records import Entities, Note, Seed
 from rls_bids.reports.maps import seed_sections
-from rls_bids.reports.methods import Facts, methods_text
+from rls_bids.reports.methods import Facts, generators, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
 from rls_bids.reports.texts import anatomy_words, capitalised, figure_item, number, run_title
 from rls_bids.resources.spaces import seeds_in_space
@@ -24,6 +24,8 @@ NOT_FINISHED = "its step did not finish; see “What was not done, and why”"
 NO_RUN = "No BOLD run got through preprocessing; see “What was not done, and why”."
 ANAT_ONLY = "Only the anatomy was asked for (--anat-only)."
 UNREADABLE = "{path} cannot be read, so the page lacks what it says."
+PREPARED_ANATOMY = "The head was processed by {generator}, whose own report shows it."
+PREPARED_RUN = "Preprocessed by {generator}; its own report shows coregistration and distortion."
 LONGEST_CRASH = 20_000
 SESSION_PRODUCTS = ("seed_map",)
 
@@ -83,7 +85,7 @@ def collect_participant(
     unreadable: list[Note] = []
     results = tuple(_read_results(root, label, unreadable))
     seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
-    sections = [Section(anchor="anatomy", title="Anatomy", parts=_anatomy(root, label, results))]
+    sections = [_anatomy(root, label, results)]
     if settings.run.anat_only:
         sections.append(Section(anchor="runs", title="BOLD runs", text=(ANAT_ONLY,)))
     else:
@@ -96,7 +98,7 @@ def collect_participant(
         summary=_summary(label, results, settings),
         notes=(*notes, *unreadable),
         sections=tuple(sections),
-        methods=methods_text(settings, _facts(results, seeds)),
+        methods=methods_text(settings, _facts(results, seeds, settings)),
         crashes=tuple(read_crashes(root, f"sub-{naming.camel_label(label)}", notes, settings)),
     )
 
@@ -150,8 +152,12 @@ def _sessions(results: Iterable[Result]) -> dict[tuple[str | None, str], list[En
     return {key: sorted(found) for key, found in ordered}
 
 
-def _anatomy(root: Path, label: str, results: Sequence[Result]) -> tuple[Section, ...]:
+def _anatomy(root: Path, label: str, results: Sequence[Result]) -> Section:
     """Return one part for each session that has an anatomy of its own."""
+    made_by = _preprocessing(results)
+    if made_by and not any(_is_anatomy(result) for result in results):
+        text = PREPARED_ANATOMY.format(generator=" and ".join(made_by))
+        return Section(anchor="anatomy", title="Anatomy", text=(text,))
     sessions = sorted(
         {result.session for result in results if _is_anatomy(result)}, key=lambda name: name or ""
     )
@@ -162,15 +168,15 @@ def _anatomy(root: Path, label: str, results: Sequence[Result]) -> tuple[Section
             for what in ("brainmask", "tissue", "normalization")
         )
         title = f"Session {session}" if session else "T1w image"
-        text = [
+        told = [
             words
             for result in results
             if (result.product, result.session, result.entities) == ("t1w", session, {})
             for words in anatomy_words(result.metadata)
         ]
         anchor = f"anatomy-{session or 'T1w'}"
-        parts.append(Section(anchor=anchor, title=title, text=tuple(text), figures=figures))
-    return tuple(parts)
+        parts.append(Section(anchor=anchor, title=title, text=tuple(told), figures=figures))
+    return Section(anchor="anatomy", title="Anatomy", parts=tuple(parts))
 
 
 def _runs(root: Path, label: str, results: Sequence[Result], settings: Settings) -> Section:
@@ -193,9 +199,10 @@ def _run(
 ) -> Section:
     """Return the part of one run: coregistration, motion, and each strategy's carpet."""
     entities: dict[str, Any] = dict(run)
+    made_by = _preprocessing(r for r in results if (r.session, r.run) == (session, run))
     figures = [
         figure_item(root, naming.figure(label, session, what, **entities), what, NOT_FINISHED)
-        for what in ("coregistration", "motion")
+        for what in (("motion",) if made_by else ("coregistration", "motion"))
     ]
     distortion = naming.figure(label, session, "distortion", **entities)
     if (root / distortion).is_file():  # only runs with a field map have one
@@ -228,6 +235,7 @@ def _run(
     return Section(
         anchor=_anchor(session, run),
         title=capitalised(run_title(session, run)),
+        text=(PREPARED_RUN.format(generator=made_by[0]),) if made_by else (),
         tables=tuple(tables),
         figures=tuple(figures),
         parts=tuple(parts),
@@ -284,6 +292,7 @@ def _summary(label: str, results: Sequence[Result], settings: Settings) -> Secti
         ("Sessions", ", ".join(names) or ("one, without label" if sessions else "none")),
         ("Tasks", ", ".join(dict.fromkeys(task for _, task in sessions)) or "none"),
         ("Runs preprocessed", str(sum(len(runs) for runs in sessions.values()))),
+        ("Preprocessing", ", ".join(_preprocessing(results)) or "rls_bids"),
         ("Denoising", ", ".join(settings.denoise.strategies)),
         ("Standard space", f"{settings.anat.space}, {settings.anat.resolution} mm"),
         ("Seed maps", str(len(made))),
@@ -302,7 +311,13 @@ def _summary(label: str, results: Sequence[Result], settings: Settings) -> Secti
     return Section(anchor="summary", title="Summary", tables=tuple(tables))
 
 
-def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
+def _preprocessing(results: Iterable[Result]) -> tuple[str, ...]:
+    """Return the programs whose preprocessed series were read, as the sidecars tell."""
+    told = (str(r.metadata.get("Preprocessing", "")) for r in results if r.product == "confounds")
+    return tuple(sorted({name for name in told if name}))
+
+
+def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings) -> Facts:
     """Return what the sidecars say about how it was done."""
     extraction = {str(result.metadata.get("BrainExtraction", "")) for result in results} - {""}
     timing = {
@@ -324,6 +339,7 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed]) -> Facts:
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
         distortion=tuple(sorted(distortion)),
+        preprocessing=_preprocessing(results) or generators(settings),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(
             stage

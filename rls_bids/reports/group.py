@@ -27,6 +27,7 @@ from rls_bids.workflows.stages import Stage
 if TYPE_CHECKING:
     import pandas as pd
 
+OWN_PREPROCESSING = "rls_bids"
 MEASURE = "connectivity with the seed (Fisher z)"
 NOT_FINISHED = "its model did not finish; see “What was not done, and why”"
 NOBODY_OUT = "Nobody of either group was left out."
@@ -348,7 +349,9 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
         settings, denoise=denoise, group=replace(settings.group, contrast=first.result.groups)
     )
     seeds = {each.seeds[-1].name: each.seeds[-1] for each in plan.designs}
-    return known, Facts(seeds=tuple(seeds.values()))
+    made_by = told.get("Preprocessing", OWN_PREPROCESSING)
+    preprocessing = () if made_by == OWN_PREPROCESSING else (made_by,)
+    return known, Facts(seeds=tuple(seeds.values()), preprocessing=preprocessing)
 
 
 def _processing(design: SeedDesign) -> dict[str, Any]:

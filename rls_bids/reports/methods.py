@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rls_bids import __version__
+from rls_bids.dataset.derivatives import open_data_sets
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
 from rls_bids.records import Seed
@@ -45,7 +46,7 @@ _FIELD: Mapping[str, str] = MappingProxyType(
         "phasediff": "the phase difference of two gradient echoes",
         "two_phases": "the phases of two gradient echoes",
         "fieldmap": "a measured field map",
-        "opposed": "a pair of images with opposed phase encoding",
+        "opposed": "a pair of images with opposed phase encoding [@andersson2003]",
     }
 )
 _EXTRACTION: Mapping[str, str] = MappingProxyType(
@@ -66,6 +67,7 @@ class Facts:
     ``distortion`` are the kinds of field map that were used ("": none).
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
+    ``preprocessing`` the programs whose preprocessed series were read (none: our own),
     ``group`` are further sentences about the group level. ``finished`` names the stages of
     :data:`STAGES` that were done (``None``: all that were asked for).
     """
@@ -73,6 +75,7 @@ class Facts:
     brain_extraction: str = ""
     slice_timing: bool | None = None
     distortion: tuple[str, ...] = ()
+    preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
@@ -109,13 +112,15 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
     """
     known = facts or Facts()
     installed = versions()
-    paragraphs = [
-        ("Software", _software(installed)),
-        ("Anatomy", _anatomy(settings, known, installed)),
-    ]
+    paragraphs = [("Software", _software(installed, known))]
+    if known.preprocessing:
+        paragraphs.append(("Preprocessing", _preprocessing(settings, known)))
+    else:
+        paragraphs.append(("Anatomy", _anatomy(settings, known, installed)))
     if not settings.run.anat_only:
+        if not known.preprocessing:
+            paragraphs.append(("BOLD", _bold(settings, known)))
         paragraphs += [
-            ("BOLD", _bold(settings, known)),
             ("Denoising", _denoising(settings)),
             ("Seed connectivity", _seeds(known.seeds)),
         ]
@@ -136,13 +141,32 @@ def with_references(paragraphs: Iterable[tuple[str, str]]) -> Methods:
     return Methods(paragraphs=kept, references=tuple(bibliography()[key] for key in keys))
 
 
-def _software(installed: Mapping[str, str]) -> str:
+def _software(installed: Mapping[str, str], facts: Facts) -> str:
     listed = ", ".join(f"{name} {number}" for name, number in installed.items())
+    masks = "; brain masks of BOLD references are made with Nilearn [@nilearn]"
     return (
         f"Results were computed by rls_bids {__version__} from data organised as BIDS [@bids], "
         "which it indexes with PyBIDS [@pybids] and processes as a graph of Nipype nodes "
-        "[@nipype]; brain masks of BOLD references are made with Nilearn [@nilearn]. "
+        f"[@nipype]{'' if facts.preprocessing else masks}. "
         f"Versions: {listed}."
+    )
+
+
+def _preprocessing(settings: Settings, facts: Facts) -> str:
+    names = [
+        f"{name} [@fmriprep]" if name.lower().startswith("fmriprep") else name
+        for name in facts.preprocessing
+    ]
+    dummies = settings.bold.dummy_scans
+    dropped = f" and at least the first {dummies}" if dummies else ""
+    return (
+        f"BOLD series in {settings.anat.space}, their brain masks and confounds were taken from "
+        f"{' and '.join(names)}; how they were made is in the methods text that comes with them. "
+        f"Volumes that it marks as not in steady state{dropped} were left out. Series on another "
+        f"grid than that of the results ({settings.anat.resolution} mm) were interpolated once "
+        "more (cubic B-spline); the participant's page says of which runs this is true. The "
+        "displacement was computed by that program [@power2012]; differences and squares of "
+        "confounds that it does not write were computed from its columns."
     )
 
 
@@ -192,7 +216,8 @@ def _bold(settings: Settings, facts: Facts) -> str:
         else ("Head motion, coregistration")
     )
     sentences.append(
-        f"The BOLD reference was registered rigidly to the T1w image. {joined} "
+        "The BOLD reference was registered rigidly to the T1w image by mutual information "
+        f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
         "and normalisation were joined, so that every raw series was interpolated in space once "
         f"(cubic B-spline), onto the {settings.anat.resolution} mm grid of {settings.anat.space}. "
         "Framewise displacement was computed with a radius of 50 mm [@power2012], DVARS and the "
@@ -316,6 +341,12 @@ def markdown(methods: Methods) -> str:
     return "\n".join(lines) + "\n"
 
 
+def generators(settings: Settings) -> tuple[str, ...]:
+    """Return the programs that made the preprocessed data sets that were named, if any."""
+    sources = open_data_sets(settings.input.derivatives)
+    return tuple(dict.fromkeys(source.generator for source in sources))
+
+
 def bibtex(methods: Methods) -> str:
     """Return the BibTeX entries that the methods section cites."""
     return "\n".join(reference.source for reference in methods.references)
@@ -339,7 +370,7 @@ def write_citation(settings: Settings, facts: Facts | None = None) -> tuple[Path
     from rls_bids.reports.html import render_citation
 
     seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
-    known = facts or Facts(seeds=seeds)
+    known = facts or Facts(seeds=seeds, preprocessing=generators(settings))
     methods = methods_text(settings, known)
     folder = Path(settings.input.output_dir) / "logs"
     texts = {

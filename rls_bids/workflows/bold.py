@@ -7,12 +7,11 @@ from rls_bids.interfaces.bold import EstimateMotion, ResampleSeries
 from rls_bids.interfaces.coregistration import Coregister
 from rls_bids.interfaces.denoise import ComputeConfounds
 from rls_bids.interfaces.fieldmap import EstimateField
-from rls_bids.interfaces.figures import PlotCoregistration, PlotDistortion, PlotMotion
 from rls_bids.numerics import confounds, realign, resample, slicetiming
 from rls_bids.records import BoldRun, FieldMap
 from rls_bids.settings import BoldSettings, DenoiseSettings
+from rls_bids.workflows.bold_outputs import add_outputs
 from rls_bids.workflows.metadata import COREGISTRATION_VERSION, FIELDMAP_VERSION
-from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import Place, Stage
 
 RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}-{FIELDMAP_VERSION}"
@@ -69,7 +68,7 @@ def init_bold_wf(
     )
     if bold_run.fieldmap:
         _add_fieldmap(workflow, bold_run.fieldmap, bold_run.bold)
-    _add_outputs(workflow, stage, place, bold_run, denoise)
+    add_outputs(workflow, stage, place, bold_run, denoise)
     return workflow
 
 
@@ -140,69 +139,3 @@ def _make_nodes(
         mem_gb=2,
     )
     return motion, coregister, resampling, nuisance
-
-
-def _add_outputs(
-    workflow: pe.Workflow, stage: Stage, place: Place, bold_run: BoldRun, denoise: DenoiseSettings
-) -> None:
-    """Write every product and figure of the stage."""
-    node = {each: workflow.get_node(each) for each in workflow.list_node_names()}
-    sources = {
-        "boldref": ("coregistration", "boldref"),
-        "hmc_xfm": ("head_motion", "itk_transforms"),
-        "boldref_to_t1w_xfm": ("coregistration", "boldref_to_t1w"),
-        "boldref_std": ("resampling", "boldref_std"),
-        "bold_mask_std": ("resampling", "mask"),
-        "confounds": ("confounds", "confounds"),
-        "outliers": ("confounds", "outliers"),
-    }
-    sinks = {
-        key: add_sink(workflow, stage.product(key), place, node[source], field)
-        for key, (source, field) in sources.items()
-    }
-    workflow.connect(node["confounds"], "metadata", sinks["confounds"], "metadata_file")
-    workflow.connect(
-        node["coregistration"], "metadata", sinks["boldref_to_t1w_xfm"], "metadata_file"
-    )
-    if "preproc_bold" in stage:
-        resampling = node["resampling"]
-        add_series_sink(
-            workflow,
-            stage.product("preproc_bold"),
-            place,
-            (resampling, "series"),
-            (resampling, "mask"),
-        )
-    coregistration = pe.Node(PlotCoregistration(), name="figure_coregistration")
-    motion = pe.Node(
-        PlotMotion(
-            repetition_time=bold_run.repetition_time, fd_threshold_mm=denoise.fd_threshold_mm
-        ),
-        name="figure_motion",
-    )
-    workflow.connect(
-        [
-            (
-                node["inputnode"],
-                coregistration,
-                [("t1w", "t1w"), ("mask", "mask"), ("dseg", "dseg")],
-            ),
-            (node["coregistration"], coregistration, [("boldref_in_t1w", "boldref")]),
-            (node["confounds"], motion, [("confounds", "confounds")]),
-        ]
-    )
-    add_figure_sink(workflow, stage.figures[0], place, coregistration, "coregistration")
-    add_figure_sink(workflow, stage.figures[1], place, motion, "motion")
-    if bold_run.fieldmap:
-        distortion = pe.Node(PlotDistortion(), name="figure_distortion")
-        workflow.connect(
-            [
-                (node["inputnode"], distortion, [("mask", "mask"), ("dseg", "dseg")]),
-                (
-                    node["coregistration"],
-                    distortion,
-                    [("boldref_in_t1w", "boldref"), ("distorted_in_t1w", "distorted")],
-                ),
-            ]
-        )
-        add_figure_sink(workflow, stage.figures[2], place, distortion, "distortion")

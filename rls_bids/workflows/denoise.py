@@ -6,14 +6,14 @@ from nipype.pipeline import engine as pe
 from rls_bids.interfaces.denoise import Denoise
 from rls_bids.interfaces.figures import PlotCarpet
 from rls_bids.numerics import resample, signal
-from rls_bids.records import BoldRun
+from rls_bids.records import BoldRun, PreparedRun
 from rls_bids.settings import DenoiseSettings
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import Place, Stage
 
 
 def init_denoise_wf(
-    bold_run: BoldRun,
+    bold_run: BoldRun | PreparedRun,
     strategy: str,
     stage: Stage,
     place: Place,

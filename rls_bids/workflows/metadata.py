@@ -15,7 +15,7 @@ from rls_bids.numerics import (
     signal,
     slicetiming,
 )
-from rls_bids.records import BoldRun, Seed
+from rls_bids.records import BoldRun, PreparedRun, Seed, Session
 from rls_bids.settings import BoldSettings, Settings
 
 KERNELS = (
@@ -49,6 +49,12 @@ def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
         start = slicetiming.mid_slice_time(run.slice_timing)
         told["StartTime"] = round(start + bold.dummy_scans * run.repetition_time, 6)
     return told
+
+
+def preprocessing_of(session: Session) -> str:
+    """Return which program preprocessed the runs of a session; it must be equal, too."""
+    others = {run.generator for run in session.runs if isinstance(run, PreparedRun)}
+    return ", ".join(sorted(others)) or "rls_bids"
 
 
 def distortion_of(run: BoldRun) -> dict[str, object]:

@@ -7,14 +7,20 @@ from pathlib import Path
 from nipype.pipeline import engine as pe
 
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import read_json
 from rls_bids.engine.crashes import set_crash_dir
-from rls_bids.errors import EXIT_DATA
-from rls_bids.interfaces.denoise import REFUSED_HINT, refusal
-from rls_bids.records import Anatomy, Note, Participant, Seed, Session, Template
+from rls_bids.records import (
+    Anatomy,
+    Note,
+    Participant,
+    PreparedAnatomy,
+    Seed,
+    Session,
+    Template,
+)
 from rls_bids.settings import Settings
 from rls_bids.workflows.anat import init_anat_wf, init_finished_anat_wf
-from rls_bids.workflows.measures import session_label
+from rls_bids.workflows.finished import refusals, unfinished_seeds
+from rls_bids.workflows.prepared import init_prepared_anat_wf
 from rls_bids.workflows.session import ANAT_FIELDS, init_session_wf
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stages import SessionStages, anat_stage, place_of, stages_of
@@ -45,9 +51,9 @@ def init_participants_wf(
         unfinished = _add_anatomies(graph, participant.anatomies, settings, template)
         for session in () if settings.run.anat_only else participant.sessions:
             stages = stages_of(session, settings, template, seeds)
-            refused = _refusals(session, stages, settings)
+            refused = refusals(session, stages, settings)
             notes += refused.values()
-            wanted = _unfinished_seeds(stages, settings.input.output_dir, refused)
+            wanted = unfinished_seeds(stages, settings.input.output_dir, refused)
             if wanted is None:
                 continue
             unfinished += 1
@@ -60,19 +66,25 @@ def init_participants_wf(
     return Plan(workflow=workflow, n_unfinished=n_unfinished, notes=tuple(notes))
 
 
-def _anat_name(anatomy: Anatomy) -> str:
+def _anat_name(anatomy: Anatomy | PreparedAnatomy) -> str:
     return node_name("anat", anatomy.session)
 
 
 def _add_anatomies(
-    graph: pe.Workflow, anatomies: Sequence[Anatomy], settings: Settings, template: Template
+    graph: pe.Workflow,
+    anatomies: Sequence[Anatomy | PreparedAnatomy],
+    settings: Settings,
+    template: Template,
 ) -> int:
     """Add the anatomical graphs, or finished files in their place; count the unfinished."""
     place = place_of(settings)
     unfinished = 0
     for anatomy in anatomies:
-        stage = anat_stage(anatomy, settings.anat, template, place, settings.run.random_seed)
         name = _anat_name(anatomy)
+        if isinstance(anatomy, PreparedAnatomy):
+            graph.add_nodes([init_prepared_anat_wf(anatomy, place, name=name)])
+            continue
+        stage = anat_stage(anatomy, settings.anat, template, place, settings.run.random_seed)
         if stage.is_finished(place.output_dir):
             graph.add_nodes([init_finished_anat_wf(stage, place, name)])
             continue
@@ -105,47 +117,3 @@ def _add_session(
     anat_wf = graph.get_node(_anat_name(session.anatomy))
     fields = [(f"outputnode.{field}", f"inputnode.{field}") for field in ANAT_FIELDS]
     graph.connect([(anat_wf, session_wf, fields)])
-
-
-def _refusals(session: Session, stages: SessionStages, settings: Settings) -> dict[str, Note]:
-    """Return the strategies that a finished earlier call found to leave too little data."""
-    notes = {}
-    root = Path(settings.input.output_dir)
-    for strategy, designs in stages.designs.items():
-        if not all(design.is_finished(str(root)) for design in designs):
-            continue
-        statuses = [
-            read_json(root / naming.sidecar(design.products[0].path)) for design in designs
-        ]
-        reason = refusal(
-            statuses,
-            who=session_label(session),
-            strategy=strategy,
-            min_time_s=settings.denoise.min_time_s,
-            min_df=settings.denoise.min_df,
-        )
-        if reason:
-            notes[strategy] = Note(
-                participant=session.participant,
-                level="skipped",
-                message=reason,
-                hint=REFUSED_HINT,
-                exit_status=EXIT_DATA,
-            )
-    return notes
-
-
-def _unfinished_seeds(
-    stages: SessionStages, output_dir: str, refused: Mapping[str, Note]
-) -> dict[str, list[str]] | None:
-    """Return the seeds to compute by strategy; ``None`` when the whole session is finished."""
-    wanted = {
-        strategy: [label for label, stage in maps.items() if not stage.is_finished(output_dir)]
-        for strategy, maps in stages.seeds.items()
-        if strategy not in refused
-    }
-    before = [*stages.runs, *(each for designs in stages.designs.values() for each in designs)]
-    done = all(stage.is_finished(output_dir) for stage in before)
-    if done and not any(wanted.values()) and Path(output_dir, stages.seeds_figure).is_file():
-        return None
-    return wanted

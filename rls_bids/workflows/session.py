@@ -8,12 +8,13 @@ from nipype.pipeline import engine as pe
 
 from rls_bids.interfaces.figures import PlotSeeds
 from rls_bids.interfaces.registration import StandardPoints
-from rls_bids.records import Seed, Session, Template
+from rls_bids.records import PreparedRun, Seed, Session, Template
 from rls_bids.settings import Settings
 from rls_bids.workflows.bold import init_bold_wf
 from rls_bids.workflows.denoise import init_denoise_wf
 from rls_bids.workflows.measures import RUN_FIELDS, init_measures_wf
 from rls_bids.workflows.metadata import ANAT_VERSION
+from rls_bids.workflows.prepared import init_prepared_wf
 from rls_bids.workflows.sinks import add_figure_sink, node_name
 from rls_bids.workflows.stages import SessionStages, place_of
 
@@ -52,46 +53,45 @@ def init_session_wf(
         name="standard_points",
         mem_gb=1,
     )
-    figure = pe.Node(
-        PlotSeeds(space=settings.anat.space, seeds=[asdict(seed) for seed in seeds.values()]),
-        name="figure_seeds",
-    )
-    workflow.connect(
-        [
-            (inputnode, points, [("t1w_to_std", "transform")]),
-            (inputnode, figure, [("t1w", "t1w")]),
-            (points, figure, [("points", "points"), ("std_mask", "std_mask")]),
-        ]
-    )
-    add_figure_sink(workflow, stages.seeds_figure, place_of(settings), figure, "seeds")
+    workflow.connect(inputnode, "t1w_to_std", points, "transform")
+    if stages.seeds_figure:
+        figure = pe.Node(
+            PlotSeeds(space=settings.anat.space, seeds=[asdict(seed) for seed in seeds.values()]),
+            name="figure_seeds",
+        )
+        fields = [("points", "points"), ("std_mask", "std_mask")]
+        workflow.connect([(inputnode, figure, [("t1w", "t1w")]), (points, figure, fields)])
+        add_figure_sink(workflow, stages.seeds_figure, place_of(settings), figure, "seeds")
     for index in range(len(session.runs)):
-        _add_run(workflow, session, stages, index, settings)
+        _add_run(workflow, session, stages, index, template, settings)
     for strategy, labels in wanted.items():
         _add_strategy(workflow, session, strategy, stages, labels, seeds, template, settings)
     return workflow
 
 
 def _add_run(
-    workflow: pe.Workflow, session: Session, stages: SessionStages, index: int, settings: Settings
+    workflow: pe.Workflow,
+    session: Session,
+    stages: SessionStages,
+    index: int,
+    template: Template,
+    settings: Settings,
 ) -> None:
-    """Add preprocessing and, for every strategy, denoising of one run."""
-    run, place = session.runs[index], place_of(settings)
-    bold = init_bold_wf(
-        run,
-        stages.runs[index],
-        place,
-        settings.bold,
-        settings.denoise,
-        name=f"bold_{index}",
-    )
-    inputnode, points = workflow.get_node("inputnode"), workflow.get_node("standard_points")
-    anatomy = ("t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std")
-    workflow.connect(
-        [
-            (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),
-            (points, bold, [(f, f"inputnode.{f}") for f in ("points", "std_mask")]),
-        ]
-    )
+    """Add preprocessing, ours or another program's, and denoising with every strategy."""
+    run, place, name = session.runs[index], place_of(settings), f"bold_{index}"
+    stage, inputnode = stages.runs[index], workflow.get_node("inputnode")
+    if isinstance(run, PreparedRun):
+        bold = init_prepared_wf(run, stage, place, template, settings.denoise, name=name)
+    else:
+        bold = init_bold_wf(run, stage, place, settings.bold, settings.denoise, name=name)
+        points = workflow.get_node("standard_points")
+        anatomy = ("t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std")
+        workflow.connect(
+            [
+                (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),
+                (points, bold, [(f, f"inputnode.{f}") for f in ("points", "std_mask")]),
+            ]
+        )
     for strategy, designs in stages.designs.items():
         denoise = init_denoise_wf(
             run,

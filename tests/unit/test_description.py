@@ -121,6 +121,26 @@ def test_bids_uri(tmp_path: Path) -> None:
     assert description.bids_uri(raw / "sub-01/a.nii", out, raw) == "bids:raw:sub-01/a.nii"
     with pytest.raises(ValueError, match="lies neither in"):
         description.bids_uri(tmp_path / "a.nii", out, raw)
+    inside = {"fmriprep": str(raw / "derivatives/fmriprep")}
+    path = raw / "derivatives/fmriprep/sub-01/a.nii"
+    assert description.bids_uri(path, out, raw, inside) == "bids:fmriprep:sub-01/a.nii"
+
+
+def test_links_to_other_data_sets_stay(tmp_path: Path) -> None:
+    raw = write_dataset(tmp_path / "raw", {"01": {None: {}}})
+    out, first, second = tmp_path / "out", tmp_path / "first", tmp_path / "second"
+    description.write_dataset_description(out, raw, "0.1.0", {"a": str(first)})
+    description.write_dataset_description(out, raw, "0.1.0", {"b": str(second), "c": str(raw)})
+    description.write_dataset_description(out, raw, "0.1.0")
+    content = description.read_json(out / "dataset_description.json")
+    links = {"raw": raw, "a": first, "b": second, "c": raw}
+    assert content["DatasetLinks"] == {name: path.as_uri() for name, path in links.items()}
+    urls = [source["URL"] for source in content["SourceDatasets"]]
+    assert urls == [path.as_uri() for path in (raw, first, second)]
+    (out / "dataset_description.json").write_text("{", encoding="utf-8")
+    description.write_dataset_description(out, raw, "0.1.0")
+    content = description.read_json(out / "dataset_description.json")
+    assert set(content["DatasetLinks"]) == {"raw"}
 
 
 def _metadata(path: str, source: str) -> dict[str, object]:

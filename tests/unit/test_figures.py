@@ -182,6 +182,8 @@ def test_carpet_before_and_after_and_when_nothing_is_left(tmp_path, timing):
         path = tmp_path / f"{name}.svg"
         source = tmp_path / "data.npy"
         _check(bold.plot_carpet(source, tissues, dvars, timing, path, denoised=denoised))
+    unknown = np.zeros_like(tissues)
+    _check(bold.plot_carpet(source, unknown, dvars, timing, tmp_path / "d.svg", denoised=kept))
 
 
 def test_motion_without_censoring(tmp_path, timing):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rls_bids.dataset import anatomies, checks, query, raw
+from rls_bids.dataset import anatomies, checks, query, raw, requests
 from rls_bids.dataset.description import write_json
 from rls_bids.dataset.plan import plan_text
 from rls_bids.dataset.query import index_participants
@@ -119,29 +119,29 @@ def test_labels_sessions_tasks_runs(root: Path) -> None:
 def test_unknown_labels(root: Path, wanted: dict, flag: str, unknown: str, known: str) -> None:
     with pytest.raises(UsageError) as caught:
         index(root, **wanted)
-    assert caught.value.message == query.UNKNOWN_LABEL.format(flag=flag, unknown=unknown)
-    assert caught.value.hint == query.UNKNOWN_LABEL_HINT.format(known=known)
+    assert caught.value.message == requests.UNKNOWN_LABEL.format(flag=flag, unknown=unknown)
+    assert caught.value.hint == requests.UNKNOWN_LABEL_HINT.format(known=known)
     with pytest.raises(UsageError) as caught:
         index(root, exclude_participant_labels=("01", "02"))
-    assert caught.value.message == query.NOBODY_LEFT
+    assert caught.value.message == requests.NOBODY_LEFT
 
 
 def test_a_filter_that_leaves_nothing_says_which(root: Path) -> None:
     with pytest.raises(UsageError) as caught:
         index(root, task_ids=("sleep",))
-    assert caught.value.message == query.NONE_LEFT.format(
+    assert caught.value.message == requests.NONE_LEFT.format(
         kind="BOLD", n_files=6, steps="--task-id sleep keeps 0 of 6"
     )
-    assert caught.value.hint == query.NONE_LEFT_HINT.format(tasks="nback, rest")
+    assert caught.value.hint == requests.NONE_LEFT_HINT.format(tasks="nback, rest")
 
 
 def test_not_bids(tmp_path: Path, root: Path) -> None:
     with pytest.raises(InputDataError) as caught:
         index(tmp_path / "nowhere")
-    assert caught.value.message == query.NO_DIRECTORY.format(path=tmp_path / "nowhere")
+    assert caught.value.message == requests.NO_DIRECTORY.format(path=tmp_path / "nowhere")
     with pytest.raises(InputDataError) as caught:
         index(tmp_path)
-    assert caught.value.message == query.NOT_BIDS.format(
+    assert caught.value.message == requests.NOT_BIDS.format(
         path=tmp_path, missing="dataset_description.json"
     )
     (root / "dataset_description.json").write_text("{", encoding="utf-8")
@@ -156,7 +156,7 @@ def test_not_bids(tmp_path: Path, root: Path) -> None:
     no_bold = write_dataset(tmp_path / "anat", {"01": {None: {"bold": []}}})
     with pytest.raises(InputDataError) as caught:
         index(no_bold)
-    assert caught.value.message == query.NONE_OF_KIND.format(path=no_bold, kind="BOLD")
+    assert caught.value.message == requests.NONE_OF_KIND.format(path=no_bold, kind="BOLD")
     (only,) = index(no_bold, anat_only=True)
     assert (len(only.anatomies), only.sessions, only.notes) == (1, (), ())
 

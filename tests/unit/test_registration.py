@@ -198,6 +198,10 @@ def test_left_stays_left_on_the_standard_grid(sloppy, template, head, tmp_path, 
     assert nib.load(found.outputs.dseg_std).get_data_dtype() == np.uint8
     assert load_volume(found.outputs.GM_std).data.max() <= 1
     assert load_volume(found.outputs.t1w_std).data.min() >= 0
+    unmoved = {key: value for key, value in common.items() if key != "transform"}
+    points = registration.StandardPoints(**unmoved).run().outputs
+    mask, affine = load_mask(points.std_mask)
+    np.testing.assert_allclose(np.load(points.points), voxel_points(mask, affine), atol=1e-4)
     points = registration.StandardPoints(**common).run().outputs
     mask, _ = load_mask(points.std_mask)
     where = np.load(points.points)

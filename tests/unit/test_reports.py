@@ -284,8 +284,22 @@ def test_every_citation_has_a_complete_reference(settings):
         analysis_level="group",
         denoise=replace(settings.denoise, strategies=("acompcor", "24P", "6P", "none")),
     )
-    cited = {reference.key for reference in methods.methods_text(everything).references}
-    assert cited == set(known)
+    prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
+    mapped = methods.Facts(distortion=("phasediff", "opposed"))
+    texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
+    assert {reference.key for text in texts_of for reference in text.references} == set(known)
+
+
+def test_another_program_takes_the_place_of_our_preprocessing(settings):
+    told = methods.Facts(preprocessing=("fMRIPrep 23.2.0", "Mine 1.0"), finished=())
+    text = dict(methods.methods_text(settings, told).paragraphs)
+    assert "Anatomy" not in text
+    assert "BOLD" not in text
+    assert "fMRIPrep 23.2.0 [@fmriprep] and Mine 1.0;" in text["Preprocessing"]
+    assert "steady state were left out" in text["Preprocessing"]
+    more = replace(settings, bold=replace(settings.bold, dummy_scans=4))
+    text = dict(methods.methods_text(more, told).paragraphs)
+    assert "and at least the first 4 were left out" in text["Preprocessing"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rls_bids import errors, paths
 from rls_bids import settings as module
 from rls_bids.errors import EXIT_USAGE, UsageError
 from rls_bids.settings import (
@@ -79,7 +80,7 @@ def test_contrast_text_and_no_covariates():
         ("anat__output_spaces", ["A:den-1"], module.BAD_SPACE),
         ("anat__output_spaces", ["A:res-native"], module.UNKNOWN_WORD),
         ("anat__skull_strip", "yes", module.UNKNOWN_WORD),
-        ("bold__ignore", ["fieldmaps"], module.UNKNOWN_WORD),
+        ("bold__ignore", ["sleep"], module.UNKNOWN_WORD),
         ("denoise__strategies", ["36P"], module.UNKNOWN_WORD),
         ("analysis_level", "subject", module.UNKNOWN_WORD),
         ("denoise__fd_threshold_mm", -0.1, module.OUT_OF_RANGE),
@@ -106,13 +107,13 @@ def test_contrast_text_and_no_covariates():
         ("denoise__low_hz", "0.1", module.WRONG_TYPE),
         ("run__work_dir", 3, module.WRONG_TYPE),
         ("run__colour", "red", module.UNKNOWN_SETTING),
-        ("input__output_dir", "/data/raw", module.OUTPUT_IN_INPUT),
-        ("input__output_dir", "/data/raw/out", module.OUTPUT_IN_INPUT),
-        ("input__output_dir", "/data/raw/derivatives", module.OUTPUT_IN_INPUT),
-        ("input__output_dir", "/data/raw/derivatives/../sub-01", module.OUTPUT_IN_INPUT),
-        ("run__work_dir", "/data/raw/work", module.WORK_IN_INPUT),
-        ("run__work_dir", "/data/raw", module.WORK_IN_INPUT),
-        ("run__work_dir", "/data/out", module.WORK_IS_OUTPUT),
+        ("input__output_dir", "/data/raw", paths.OUTPUT_IN_INPUT),
+        ("input__output_dir", "/data/raw/out", paths.OUTPUT_IN_INPUT),
+        ("input__output_dir", "/data/raw/derivatives", paths.OUTPUT_IN_INPUT),
+        ("input__output_dir", "/data/raw/derivatives/../sub-01", paths.OUTPUT_IN_INPUT),
+        ("run__work_dir", "/data/raw/work", paths.WORK_IN_INPUT),
+        ("run__work_dir", "/data/raw", paths.WORK_IN_INPUT),
+        ("run__work_dir", "/data/out", paths.WORK_IS_OUTPUT),
     ],
 )
 def test_refusals(name, value, template):
@@ -136,7 +137,7 @@ def assert_matches(message, template):
 def test_mistyped_words_get_a_suggestion():
     with pytest.raises(UsageError) as caught:
         build(denoise__strategies=["acompcorr"])
-    assert caught.value.hint == module.NEAREST_HINT.format(nearest="acompcor")
+    assert caught.value.hint == errors.NEAREST_HINT.format(nearest="acompcor")
 
 
 @pytest.mark.parametrize("output", ["/data/raw/derivatives/rls_bids", "/data/rawer", "/data"])
