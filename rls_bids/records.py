@@ -72,7 +72,8 @@ class BoldRun:
 
     ``entities`` holds what tells the run apart (``task``, ``acq``, ``dir``, ``run`` …, without
     ``sub`` and ``ses``); times are in seconds; ``slice_timing`` is ``None`` where the step is left
-    out; ``content`` is a hash of the image bytes, with those of the field map.
+    out; ``sbref`` is a single-band reference; ``content`` is a hash of the image bytes, with those
+    of the field map and of the reference.
     """
 
     participant: str
@@ -85,6 +86,7 @@ class BoldRun:
     slice_timing: tuple[float, ...] | None
     slice_encoding_direction: str
     fieldmap: FieldMap | None = None
+    sbref: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ def _run_words(run: BoldRun | PreparedRun) -> str:
         kept = run.n_volumes - run.n_dropped
         return f"  ({kept} volumes, TR {run.repetition_time:g} s, by {run.generator})"
     timing = "slice timing" if run.slice_timing else "no slice timing"
+    timing += ", single-band reference" if run.sbref else ""
     return f"  ({run.n_volumes} volumes, TR {run.repetition_time:g} s, {timing})"
 
 

@@ -10,7 +10,7 @@ from rls_bids.dataset import checks
 from rls_bids.dataset.anatomies import choose_anatomies
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
-from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
+from rls_bids.dataset.filters import BidsFile, Query, Selection, apply_queries, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.dataset.requests import STEPS
 from rls_bids.errors import EXIT_DATA, InputDataError
@@ -43,6 +43,7 @@ class Request:
     bids_dir: str
     t1w: tuple[tuple[str, Query], ...]
     bold: tuple[tuple[str, Query], ...]
+    sbref: tuple[tuple[str, Query], ...]
     session_labels: tuple[str, ...]
     settings: BoldSettings
     hash_content: Callable[[str], str]
@@ -145,15 +146,18 @@ def _run(
         if facts is None:
             return None, notes
         fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
-        content = request.hash_content(file.path)
-        maps = [request.hash_content(path) for path in fieldmap_files(fieldmap)]
+        sbref, why_no_sbref = _sbref(file, files, request)
+        paths = (file.path, *fieldmap_files(fieldmap), *([sbref] if sbref else []))
+        contents = {path: request.hash_content(path) for path in paths}
     except InputDataError as error:
         return None, (_note(label, "failed", error.message, file.path),)
-    if why_none:
-        notes = (*notes, _note(label, "warning", why_none, file.path))
+    whys = [_note(label, "warning", why, file.path) for why in (why_none, why_no_sbref) if why]
     used = {key: metadata.get(key) for key in _USED_METADATA}
-    told = {"image": content, "metadata": used}
-    told |= {"fieldmap": asdict(fieldmap), "maps": maps} if fieldmap else {}
+    told: dict[str, Any] = {"image": contents[file.path], "metadata": used}
+    if fieldmap:
+        maps = [contents[path] for path in fieldmap_files(fieldmap)]
+        told |= {"fieldmap": asdict(fieldmap), "maps": maps}
+    told |= {"sbref": contents[sbref]} if sbref else {}
     entities = sorted(
         (name, file.entities[name]) for name in ("task", *RUN_ENTITIES) if name in file.entities
     )
@@ -162,14 +166,30 @@ def _run(
         session=file.entities.get("ses"),
         entities=tuple(entities),
         bold=file.path,
-        content=content and fingerprint(**told),
+        content=contents[file.path] and fingerprint(**told),
         repetition_time=facts.repetition_time,
         n_volumes=facts.n_volumes,
         slice_timing=facts.slice_timing,
         slice_encoding_direction=facts.slice_encoding_direction,
         fieldmap=fieldmap,
+        sbref=sbref,
     )
-    return run, notes
+    return run, (*notes, *whys)
+
+
+def _sbref(file: BidsFile, files: Sequence[BidsFile], request: Request) -> tuple[str | None, str]:
+    """Find the run's single-band reference unless the user leaves it out."""
+    if "sbref" in request.settings.ignore:
+        return None, ""
+
+    def key(one: BidsFile) -> dict[str, str]:
+        without = ("suffix", "extension", "part")
+        return {name: label for name, label in one.entities.items() if name not in without}
+
+    for other in apply_queries(files, request.sbref).files:
+        if key(other) == key(file):
+            return checks.check_sbref(other.path)
+    return None, ""
 
 
 def _fieldmap(

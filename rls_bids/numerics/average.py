@@ -105,10 +105,10 @@ def average_heads(first: Image, others: Sequence[Image]) -> Average:
         seen = resample_volume(np.ones(volume.shape, np.uint8), own, places, 0) > 0
         seen = seen.reshape(data.shape)
         shared = deep & seen
-        agreement = _correlation(data, moved, shared, affine)
+        fit = agreement(data, moved, shared, affine)
         matrices.append(matrix)
-        correlations.append(agreement)
-        if agreement < MIN_CORRELATION:
+        correlations.append(fit)
+        if fit < MIN_CORRELATION:
             continue
         factor = float(np.median(data[shared]) / np.median(moved[shared]))
         total += np.where(seen, moved * factor, 0)
@@ -126,10 +126,24 @@ def _voxel_sizes(affine: Float64Array) -> Float64Array:
     return np.asarray(np.linalg.norm(affine[:3, :3], axis=0))
 
 
-def _correlation(
+def agreement(
     one: Float32Array, other: Float32Array, where: NDArray[np.bool_], affine: Float64Array
 ) -> float:
-    """Pearson's correlation of two smoothed images; 0 where either does not vary."""
+    """Measure how alike two images on one grid are, noise apart.
+
+    Parameters
+    ----------
+    one, other : (X, Y, Z) float32
+    where : (X, Y, Z) bool
+        Voxels to compare.
+    affine : (4, 4) float64
+        Of the grid.
+
+    Returns
+    -------
+    float
+        Pearson's correlation after smoothing by 5 mm; 0 where either does not vary.
+    """
     sigma = FWHM_MM / FWHM_PER_SIGMA / _voxel_sizes(affine)
     a, b = (ndimage.gaussian_filter(volume, sigma)[where] for volume in (one, other))
     if a.size < 2 or not (np.ptp(a) and np.ptp(b)):

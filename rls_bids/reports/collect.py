@@ -15,7 +15,14 @@ from rls_bids.records import Entities, Note, Seed
 from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, generators, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
-from rls_bids.reports.texts import anatomy_words, capitalised, figure_item, number, run_title
+from rls_bids.reports.texts import (
+    anatomy_words,
+    capitalised,
+    figure_item,
+    number,
+    reference_words,
+    run_title,
+)
 from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import Settings
 
@@ -168,14 +175,10 @@ def _anatomy(root: Path, label: str, results: Sequence[Result]) -> Section:
             for what in ("brainmask", "tissue", "normalization")
         )
         title = f"Session {session}" if session else "T1w image"
-        told = [
-            words
-            for result in results
-            if (result.product, result.session, result.entities) == ("t1w", session, {})
-            for words in anatomy_words(result.metadata)
-        ]
+        own = (r for r in results if (r.product, r.session, r.entities) == ("t1w", session, {}))
+        told = tuple(words for result in own for words in anatomy_words(result.metadata))
         anchor = f"anatomy-{session or 'T1w'}"
-        parts.append(Section(anchor=anchor, title=title, text=tuple(told), figures=figures))
+        parts.append(Section(anchor=anchor, title=title, text=told, figures=figures))
     return Section(anchor="anatomy", title="Anatomy", parts=tuple(parts))
 
 
@@ -235,11 +238,21 @@ def _run(
     return Section(
         anchor=_anchor(session, run),
         title=capitalised(run_title(session, run)),
-        text=(PREPARED_RUN.format(generator=made_by[0]),) if made_by else (),
+        text=_run_text(results, session, run, made_by),
         tables=tuple(tables),
         figures=tuple(figures),
         parts=tuple(parts),
     )
+
+
+def _run_text(
+    results: Iterable[Result], session: str | None, run: Entities, made_by: Sequence[str]
+) -> tuple[str, ...]:
+    """Say who preprocessed a run, or which image of it was coregistered."""
+    if made_by:
+        return (PREPARED_RUN.format(generator=made_by[0]),)
+    own = (r for r in results if (r.product, r.session, r.run) == ("boldref", session, run))
+    return tuple(words for result in own for words in reference_words(result.metadata))
 
 
 def _anchor(session: str | None, run: Entities) -> str:

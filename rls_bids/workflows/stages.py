@@ -134,6 +134,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     sources = [
         run.bold,
         *fieldmap_files(run.fieldmap),
+        *([run.sbref] if run.sbref else []),
         f"{place.output_dir}/{anat.product('t1w').path}",
     ]
     told = timing_of(run, settings.bold) | distortion_of(run)
@@ -160,7 +161,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             **extra,
         )
         for key, description, std, extra in (
-            *_run_products(place, told),
+            *_run_products(place, told, run),
             *(level_full if settings.run.level == "full" else ()),
         )
     )
@@ -170,12 +171,16 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
 
 
 def _run_products(
-    place: Place, told: dict[str, object]
+    place: Place, told: dict[str, object], run: BoldRun
 ) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield key, description, entities of the grid and more metadata of each product of a run."""
     yield (
         "boldref",
-        "Mean of the volumes after head motion correction"
+        (
+            "Single-band reference, aligned to the mean after head motion correction"
+            if run.sbref
+            else "Mean of the volumes after head motion correction"
+        )
         + (", distortion taken off." if told["DistortionCorrection"] else "."),
         {},
         {"SkullStripped": False, "DistortionCorrection": told["DistortionCorrection"]},

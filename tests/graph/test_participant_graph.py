@@ -17,7 +17,7 @@ from rls_bids.resources import default_seeds
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import build_settings
 from rls_bids.workflows.participant import init_participants_wf
-from tests.factories import write_dataset
+from tests.factories import bold_array, write_dataset, write_nifti
 
 ONE_RUN: dict[str | None, dict[str, Any]] = {None: {}}
 TWO_RUNS = {None: {"bold": ["task-rest_run-1", "task-rest_run-2"]}}
@@ -258,6 +258,24 @@ def test_repeated_t1w_images_are_averaged_before_anything_else(tmp_path: Path) -
     alone = expand(tmp_path / "one", ONE_RUN)
     assert "anat.average" not in names_of(alone)
     assert "metadata_file" not in sources_of(alone, "anat.ds_dseg")
+
+
+@pytest.mark.parametrize("ignore", [(), ("sbref",)])
+def test_a_single_band_reference_is_coregistered_unless_it_is_left_out(tmp_path, ignore):
+    write_nifti(tmp_path / "bids/sub-01/func/sub-01_task-rest_sbref.nii.gz", bold_array()[..., 0])
+    graph = expand(tmp_path, ONE_RUN, bold__ignore=ignore)
+    motion = "ses_rest.bold_0.head_motion.boldref"
+    placed = sources_of(graph, "bold_0.coregistration")["boldref"]
+    if ignore:
+        assert placed == motion
+        return
+    assert placed == "ses_rest.bold_0.reference.boldref"
+    assert sources_of(graph, "bold_0.reference") == {"boldref": motion}
+    sink = sources_of(graph, "bold_0.ds_boldref")
+    assert sink["metadata_file"] == "ses_rest.bold_0.reference.metadata"
+    told = node_of(graph, "bold_0.ds_boldref").inputs.metadata
+    assert told["Description"].startswith("Single-band reference")
+    assert "bids:raw:sub-01/func/sub-01_task-rest_sbref.nii.gz" in told["Sources"]
 
 
 FIELD = {"B0FieldIdentifier": "gre"}
