@@ -120,6 +120,15 @@ def _note(label: str, level: Any, message: str, where: str = "") -> Note:  # noq
     return Note(participant=label, level=level, message=message, where=where, exit_status=status)
 
 
+def _refused(label: str, file: BidsFile) -> Note | None:
+    """Return why a BOLD file is left out for what its name says."""
+    if "echo" in file.entities:
+        return _note(label, "skipped", checks.MULTI_ECHO.format(path=file.path), file.path)
+    if "task" not in file.entities:
+        return _note(label, "failed", NO_TASK.format(path=file.path), file.path)
+    return None
+
+
 def _run(
     label: str,
     file: BidsFile,
@@ -128,12 +137,8 @@ def _run(
     request: Request,
 ) -> tuple[BoldRun | None, tuple[Note, ...]]:
     """Check one BOLD file and make its record."""
-    for is_other, level, message in (
-        ("echo" in file.entities, "skipped", checks.MULTI_ECHO),
-        ("task" not in file.entities, "failed", NO_TASK),
-    ):
-        if is_other:
-            return None, (_note(label, level, message.format(path=file.path), file.path),)
+    if refused := _refused(label, file):
+        return None, (refused,)
     try:
         metadata = _metadata(file, sidecars)
         facts, notes = checks.check_bold(
@@ -152,8 +157,8 @@ def _run(
     except InputDataError as error:
         return None, (_note(label, "failed", error.message, file.path),)
     whys = [_note(label, "warning", why, file.path) for why in (why_none, why_no_sbref) if why]
-    used = {key: metadata.get(key) for key in _USED_METADATA}
-    told: dict[str, Any] = {"image": contents[file.path], "metadata": used}
+    told: dict[str, Any] = {"image": contents[file.path]}
+    told["metadata"] = {key: metadata.get(key) for key in _USED_METADATA}
     if fieldmap:
         maps = [contents[path] for path in fieldmap_files(fieldmap)]
         told |= {"fieldmap": asdict(fieldmap), "maps": maps}

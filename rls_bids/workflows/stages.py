@@ -133,8 +133,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     entities: dict[str, Any] = dict(run.entities)
     sources = [
         run.bold,
-        *fieldmap_files(run.fieldmap),
-        *([run.sbref] if run.sbref else []),
+        *(*fieldmap_files(run.fieldmap), *([run.sbref] if run.sbref else [])),
         f"{place.output_dir}/{anat.product('t1w').path}",
     ]
     told = timing_of(run, settings.bold) | distortion_of(run)
