@@ -33,6 +33,7 @@ BIDSIGNORE = (
     "*_boldref.*",
     "*_timeseries.*",
     "*_outliers.*",
+    "*_quality.*",
     "*_design.*",
     "*_statmap.*",
     "*_boldmap.*",

@@ -124,6 +124,7 @@ PRODUCTS: tuple[Product, ...] = (
     ),
     _func("confounds", "timeseries", ".tsv", fixed=(("desc", "confounds"),)),
     _func("outliers", "outliers", ".tsv"),
+    _func("quality", "quality", ".tsv"),
     _func("design", "design", ".tsv", required=("denoise",)),
     _func(
         "preproc_bold",

@@ -122,7 +122,7 @@ def _register(inputs: Any, head: Volume, mask: "NDArray[np.bool_]", folder: Path
     if not inputs.field:
         found = coregister(head.data, head.affine, mask, brain.data, brain.affine, bold_mask)
         pull, record = _refine(inputs, brain, found)
-        return _Placed(pull, None, record)
+        return _Placed(pull, None, record | _overlap(mask, head, brain, bold_mask, pull))
     axis, _ = phase_encoding(inputs.direction)
     to_field = np.eye(4)
     for _ in range(UNWARPING_ROUNDS):
@@ -132,7 +132,25 @@ def _register(inputs: Any, head: Volume, mask: "NDArray[np.bool_]", folder: Path
         found = coregister(head.data, head.affine, mask, straight.data, straight.affine, inside)
         to_field = _place_field(inputs, straight, Volume(mask.astype("f4"), head.affine), found)
     pull, record = _refine(inputs, straight, found)
+    record |= _overlap(mask, head, straight, inside, pull)
     return _Placed(pull, _shift(inputs, brain, to_field), record)
+
+
+def _overlap(
+    mask: "NDArray[np.bool_]",
+    head: Volume,
+    boldref: Volume,
+    bold_mask: "NDArray[np.bool_]",
+    pull: "NDArray[np.float64]",
+) -> dict[str, float]:
+    """Return the overlap of the brain in both images."""
+    import numpy as np
+
+    from rls_bids.numerics.quality import dice
+
+    push = np.asarray(np.linalg.inv(pull), dtype=np.float64)
+    brain = resample_to(Volume(mask.astype(np.float32), head.affine), boldref, push, order=0)
+    return {"MaskDice": round(dice(brain > HALF, bold_mask), 4)}
 
 
 def _refine(

@@ -2,19 +2,17 @@
 
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rls_bids import __version__
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import read_json
-from rls_bids.dataset.products import RUN_ENTITIES
-from rls_bids.errors import InputDataError
 from rls_bids.records import Entities, Note, Seed
 from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, generators, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
+from rls_bids.reports.quality import quality_notes, quality_table
+from rls_bids.reports.results import Result, read_results
 from rls_bids.reports.texts import (
     anatomy_words,
     capitalised,
@@ -26,11 +24,9 @@ from rls_bids.reports.texts import (
 from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import Settings
 
-EXTENSIONS = (".nii.gz", ".tsv", ".txt", ".h5")
 NOT_FINISHED = "its step did not finish; see “What was not done, and why”"
 NO_RUN = "No BOLD run got through preprocessing; see “What was not done, and why”."
 ANAT_ONLY = "Only the anatomy was asked for (--anat-only)."
-UNREADABLE = "{path} cannot be read, so the page lacks what it says."
 PREPARED_ANATOMY = "The head was processed by {generator}, whose own report shows it."
 PREPARED_RUN = "Preprocessed by {generator}; its own report shows coregistration and distortion."
 LONGEST_CRASH = 20_000
@@ -49,22 +45,6 @@ RUN_COLUMNS = (
     ("Regressors", "NumberOfRegressors"),
     ("df left", "ResidualDegreesOfFreedom"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One output with its sidecar; ``run`` are the entities that tell runs apart."""
-
-    product: str
-    session: str | None
-    entities: dict[str, str]
-    metadata: dict[str, Any]
-
-    @property
-    def run(self) -> Entities:
-        """Task and run entities, sorted."""
-        names = ("task", *RUN_ENTITIES)
-        return tuple(sorted((k, v) for k, v in self.entities.items() if k in names))
 
 
 def collect_participant(
@@ -90,7 +70,7 @@ def collect_participant(
     """
     root = Path(output_dir)
     unreadable: list[Note] = []
-    results = tuple(_read_results(root, label, unreadable))
+    results = tuple(read_results(root, label, unreadable))
     seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
     sections = [_anatomy(root, label, results)]
     if settings.run.anat_only:
@@ -103,43 +83,11 @@ def collect_participant(
         label=label,
         version=__version__,
         summary=_summary(label, results, settings),
-        notes=(*notes, *unreadable),
+        notes=(*notes, *unreadable, *_quality_notes(label, results)),
         sections=tuple(sections),
         methods=methods_text(settings, _facts(results, seeds, settings)),
         crashes=tuple(read_crashes(root, f"sub-{naming.camel_label(label)}", notes, settings)),
     )
-
-
-def _read_results(root: Path, label: str, unreadable: list[Note]) -> Iterator[Result]:
-    """Yield every output of the participant that has a sidecar; the file itself may be missing."""
-    folder = root / f"sub-{naming.camel_label(label)}"
-    for path in sorted(folder.rglob("*.json")):
-        if {"log", "figures"} & set(path.relative_to(folder).parts):
-            continue
-        parsed = _parse_sidecar(path.relative_to(root).as_posix())
-        if parsed is None:
-            continue
-        try:
-            metadata = read_json(path)
-        except InputDataError:
-            message = UNREADABLE.format(path=path.relative_to(root).as_posix())
-            unreadable.append(Note(participant=label, level="warning", message=message))
-            continue
-        yield Result(
-            product=parsed.product,
-            session=parsed.session,
-            entities=dict(parsed.entities),
-            metadata=metadata,
-        )
-
-
-def _parse_sidecar(path: str) -> naming.Parsed | None:
-    for extension in EXTENSIONS:
-        try:
-            return naming.parse(path.removesuffix(".json") + extension)
-        except ValueError:
-            continue
-    return None
 
 
 def _is_anatomy(result: Result) -> bool:
@@ -192,6 +140,20 @@ def _runs(root: Path, label: str, results: Sequence[Result], settings: Settings)
     return Section(anchor="runs", title="BOLD runs", text=text, parts=parts)
 
 
+def _quality_notes(label: str, results: Sequence[Result]) -> Iterator[Note]:
+    """Yield what the quality of each run warns of."""
+    for quality in (result for result in results if result.product == "quality"):
+        place = (quality.session, quality.run)
+        coregistration = [
+            result.metadata
+            for result in results
+            if result.product == "boldref_to_t1w_xfm" and (result.session, result.run) == place
+        ]
+        yield from quality_notes(
+            label, *place, quality.metadata, coregistration[0] if coregistration else {}
+        )
+
+
 def _run(
     root: Path,
     label: str,
@@ -211,7 +173,7 @@ def _run(
     if (root / distortion).is_file():  # only runs with a field map have one
         figures.insert(1, figure_item(root, distortion, "distortion", NOT_FINISHED))
     designs = _designs(results, session, run)
-    tables, parts = [], []
+    parts = []
     for strategy in _strategies(designs, settings):
         path = naming.figure(label, session, "carpet", **entities, denoise=strategy)
         figures.append(figure_item(root, path, "carpet", NOT_FINISHED, strategy))
@@ -226,6 +188,26 @@ def _run(
                     is_folded=True,
                 )
             )
+    return Section(
+        anchor=_anchor(session, run),
+        title=capitalised(run_title(session, run)),
+        text=_run_text(results, session, run, made_by),
+        tables=_run_tables(root, label, session, run, results, designs),
+        figures=tuple(figures),
+        parts=tuple(parts),
+    )
+
+
+def _run_tables(
+    root: Path,
+    label: str,
+    session: str | None,
+    run: Entities,
+    results: Sequence[Result],
+    designs: dict[str, dict[str, Any]],
+) -> tuple[Table, ...]:
+    """Return what is left of a run after denoising, and its quality."""
+    tables = []
     rows = tuple(_row(session, run, strategy, design) for strategy, design in designs.items())
     if rows:
         tables.append(
@@ -235,14 +217,12 @@ def _run(
                 rows=tuple(row[1:] for row in rows),
             )
         )
-    return Section(
-        anchor=_anchor(session, run),
-        title=capitalised(run_title(session, run)),
-        text=_run_text(results, session, run, made_by),
-        tables=tuple(tables),
-        figures=tuple(figures),
-        parts=tuple(parts),
-    )
+    for result in results:
+        if result.product == "quality" and (result.session, result.run) == (session, run):
+            path = naming.derivative("quality", label, session, **dict(run))
+            table = quality_table(root, path, result.metadata)
+            tables += [table] if table else []
+    return tuple(tables)
 
 
 def _run_text(

@@ -21,6 +21,7 @@ FIELDS = (
     *TISSUES,
     "t1w_to_std",
     "std_to_t1w",
+    "mask_std",
     "GM_std",
     "WM_std",
     "CSF_std",
@@ -53,7 +54,7 @@ def init_anat_wf(
     Outputs
     -------
     t1w, mask, dseg, GM, WM, CSF : files in T1w space
-    GM_std, WM_std, CSF_std, dseg_std : files on the standard grid
+    mask_std, GM_std, WM_std, CSF_std, dseg_std : files on the standard grid
     t1w_to_std, std_to_t1w : composite transforms
     """
     workflow = pe.Workflow(name=name)
@@ -74,7 +75,11 @@ def init_anat_wf(
             (brain, outputnode, [("out_mask", "mask")]),
             (tissue, outputnode, [(key, key) for key in ("dseg", *TISSUES)]),
             (normalise, outputnode, [(key, key) for key in ("t1w_to_std", "std_to_t1w")]),
-            (standard, outputnode, [(f"{key}_std", f"{key}_std") for key in ("dseg", *TISSUES)]),
+            (
+                standard,
+                outputnode,
+                [(f"{key}_std", f"{key}_std") for key in ("mask", "dseg", *TISSUES)],
+            ),
         ]
     )
     if anatomy.others:

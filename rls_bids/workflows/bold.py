@@ -36,7 +36,8 @@ def init_bold_wf(
 
     Outputs
     -------
-    series, mask, tsnr : masked standard-space series; confounds : table
+    series, mask, tsnr : masked standard-space series; confounds : table; coregistration : how it
+        went, .json
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
@@ -46,7 +47,8 @@ def init_bold_wf(
         name="inputnode",
     )
     outputnode = pe.Node(
-        IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode"
+        IdentityInterface(["series", "mask", "tsnr", "confounds", "coregistration"]),
+        name="outputnode",
     )
     motion, coregister, resampling, nuisance = _make_nodes(bold_run, bold, denoise)
     workflow.connect(
@@ -64,6 +66,7 @@ def init_bold_wf(
             (inputnode, nuisance, [("WM_std", "white_matter"), ("CSF_std", "csf")]),
             (resampling, outputnode, [("series", "series"), ("mask", "mask"), ("tsnr", "tsnr")]),
             (nuisance, outputnode, [("confounds", "confounds")]),
+            (coregister, outputnode, [("metadata", "coregistration")]),
         ]
     )
     if bold_run.sbref:

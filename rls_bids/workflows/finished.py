@@ -50,7 +50,8 @@ def unfinished_seeds(
         for strategy, maps in stages.seeds.items()
         if strategy not in refused
     }
-    before = [*stages.runs, *(each for designs in stages.designs.values() for each in designs)]
+    designs = (each for designs in stages.designs.values() for each in designs)
+    before = [*stages.runs, *stages.quality, *designs]
     done = all(stage.is_finished(output_dir) for stage in before)
     done = done and (not stages.seeds_figure or Path(output_dir, stages.seeds_figure).is_file())
     return None if done and not any(wanted.values()) else wanted

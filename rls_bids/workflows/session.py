@@ -15,12 +15,13 @@ from rls_bids.workflows.denoise import init_denoise_wf
 from rls_bids.workflows.measures import RUN_FIELDS, init_measures_wf
 from rls_bids.workflows.metadata import ANAT_VERSION
 from rls_bids.workflows.prepared import init_prepared_wf
+from rls_bids.workflows.quality import init_quality_wf
 from rls_bids.workflows.sinks import add_figure_sink, node_name
 from rls_bids.workflows.stages import SessionStages, place_of
 
 ANAT_FIELDS = (
     *("t1w", "mask", "dseg", "GM", "WM", "t1w_to_std"),
-    *("GM_std", "WM_std", "CSF_std", "dseg_std"),
+    *("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std"),
 )
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
 
@@ -39,7 +40,7 @@ def init_session_wf(
 
     Inputs
     ------
-    t1w, mask, dseg, GM, WM, t1w_to_std, GM_std, WM_std, CSF_std, dseg_std : the anatomy
+    t1w, mask, dseg, GM, WM, t1w_to_std, mask_std, GM_std, WM_std, CSF_std, dseg_std : the anatomy
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(list(ANAT_FIELDS)), name="inputnode")
@@ -64,6 +65,7 @@ def init_session_wf(
         add_figure_sink(workflow, stages.seeds_figure, place_of(settings), figure, "seeds")
     for index in range(len(session.runs)):
         _add_run(workflow, session, stages, index, template, settings)
+        _add_quality(workflow, session, stages, index, template, seeds, settings)
     for strategy, labels in wanted.items():
         _add_strategy(workflow, session, strategy, stages, labels, seeds, template, settings)
     return workflow
@@ -108,6 +110,37 @@ def _add_run(
                 (inputnode, denoise, [("dseg_std", "inputnode.dseg_std")]),
             ]
         )
+
+
+def _add_quality(
+    workflow: pe.Workflow,
+    session: Session,
+    stages: SessionStages,
+    index: int,
+    template: Template,
+    seeds: Mapping[str, Seed],
+    settings: Settings,
+) -> None:
+    """Add the quality table of one run."""
+    run, stage = session.runs[index], stages.quality[index]
+    table = init_quality_wf(
+        run,
+        stage,
+        place_of(settings),
+        template,
+        seeds,
+        settings.denoise,
+        name=f"quality_{index}",
+    )
+    handed = ["mask", "tsnr", "confounds"]
+    handed += [] if isinstance(run, PreparedRun) else ["coregistration"]
+    bold, inputnode = workflow.get_node(f"bold_{index}"), workflow.get_node("inputnode")
+    workflow.connect(
+        [
+            (bold, table, [(f"outputnode.{key}", f"inputnode.{key}") for key in handed]),
+            (inputnode, table, [(key, f"inputnode.{key}") for key in ("GM_std", "mask_std")]),
+        ]
+    )
 
 
 def _add_strategy(

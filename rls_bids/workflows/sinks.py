@@ -5,7 +5,7 @@ from nipype.pipeline import engine as pe
 from rls_bids.dataset.naming import camel_label
 from rls_bids.interfaces.bold import UnmaskSeries
 from rls_bids.interfaces.sink import WriteDerivative
-from rls_bids.workflows.stages import Place, Product
+from rls_bids.workflows.stage import Place, Product
 
 
 def add_sink(

@@ -35,6 +35,7 @@ from rls_bids.workflows.metadata import (
     timing_of,
 )
 from rls_bids.workflows.prepared_stages import prepared_anat_stage, prepared_stage
+from rls_bids.workflows.quality import quality_stage
 from rls_bids.workflows.stage import Place, Product, Stage, make_product, place_of
 
 __all__ = [
@@ -60,6 +61,7 @@ class SessionStages:
 
     anat: Stage
     runs: tuple[Stage, ...]
+    quality: tuple[Stage, ...]
     designs: Mapping[str, tuple[Stage, ...]]
     seeds: Mapping[str, Mapping[str, Stage]]
     seeds_figure: str
@@ -341,6 +343,10 @@ def stages_of(
     return SessionStages(
         anat=anat,
         runs=runs,
+        quality=tuple(
+            quality_stage(run, stage, seeds, settings)
+            for run, stage in zip(session.runs, runs, strict=True)
+        ),
         designs=designs,
         seeds=maps,
         seeds_figure=figure if anatomy.t1w else "",

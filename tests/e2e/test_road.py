@@ -48,6 +48,7 @@ def promised(label: str) -> set[str]:
         f"{func}_from-orig_to-boldref_mode-image_desc-hmc_xfm": ".txt",
         f"{func}_desc-confounds_timeseries": ".tsv",
         f"{func}_outliers": ".tsv",
+        f"{func}_quality": ".tsv",
         f"{func}_denoise-acompcor_design": ".tsv",
     }
     files = {f"{image}.nii.gz" for image in images}
