@@ -14,6 +14,7 @@ from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
 from rls_bids.reports.quality import quality_notes, quality_table
 from rls_bids.reports.results import Result, read_results
 from rls_bids.reports.texts import (
+    SBREF,
     anatomy_words,
     capitalised,
     figure_item,
@@ -332,6 +333,8 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
         distortion=tuple(sorted(distortion)),
+        is_averaged=any(result.metadata.get("Averaged") for result in results),
+        has_sbref=any(r.metadata.get("CoregistrationReference") == SBREF for r in results),
         preprocessing=_preprocessing(results) or generators(settings),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(

@@ -49,6 +49,13 @@ _FIELD: Mapping[str, str] = MappingProxyType(
         "opposed": "a pair of images with opposed phase encoding [@andersson2003]",
     }
 )
+_AVERAGE = (
+    "T1w images of one acquisition were aligned rigidly and averaged as far as they agreed. "
+)
+_SBREF = (
+    "Where a run has a single-band reference, this image was the BOLD reference, aligned rigidly "
+    "to the mean of the run."
+)
 _EXTRACTION: Mapping[str, str] = MappingProxyType(
     {
         "ROBEX": "the brain was extracted with ROBEX [@robex]",
@@ -64,7 +71,8 @@ _EXTRACTION: Mapping[str, str] = MappingProxyType(
 class Facts:
     """What only the results tell; empty values are left open in the text.
 
-    ``distortion`` are the kinds of field map that were used ("": none).
+    ``distortion`` are the kinds of field map that were used ("": none). ``is_averaged`` says that
+    a T1w image is a mean, ``has_sbref`` that a run's BOLD reference is a single-band image.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
     ``preprocessing`` the programs whose preprocessed series were read (none: our own),
@@ -75,6 +83,8 @@ class Facts:
     brain_extraction: str = ""
     slice_timing: bool | None = None
     distortion: tuple[str, ...] = ()
+    is_averaged: bool = False
+    has_sbref: bool = False
     preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
@@ -185,10 +195,11 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
         if settings.anat.sloppy
         else ""
     )
+    average = _AVERAGE if facts.is_averaged else ""
     return (
-        f"The T1w image was corrected for intensity non-uniformity with N4 [@n4]{engine}; "
-        f"{extraction}. Grey matter, white matter and cerebrospinal fluid were segmented with "
-        f"Atropos [@atropos]. The brain was registered to {settings.anat.space}{template} by "
+        f"{average}The T1w image was corrected for intensity non-uniformity with N4 [@n4]"
+        f"{engine}; {extraction}. Grey matter, white matter and cerebrospinal fluid were "
+        f"segmented with Atropos [@atropos]. The brain was registered to {settings.anat.space}{template} by "
         f"rigid, affine and symmetric diffeomorphic (SyN) transforms [@syn].{sloppy}"
     )
 
@@ -215,6 +226,8 @@ def _bold(settings: Settings, facts: Facts) -> str:
         if any(facts.distortion)
         else ("Head motion, coregistration")
     )
+    if facts.has_sbref:
+        sentences.append(_SBREF)
     sentences.append(
         "The BOLD reference was registered rigidly to the T1w image by mutual information "
         f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
