@@ -199,8 +199,9 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
     return (
         f"{average}The T1w image was corrected for intensity non-uniformity with N4 [@n4]"
         f"{engine}; {extraction}. Grey matter, white matter and cerebrospinal fluid were "
-        f"segmented with Atropos [@atropos]. The brain was registered to {settings.anat.space}{template} by "
-        f"rigid, affine and symmetric diffeomorphic (SyN) transforms [@syn].{sloppy}"
+        "segmented with Atropos [@atropos]. The brain was registered to "
+        f"{settings.anat.space}{template} by rigid, affine and symmetric diffeomorphic (SyN) "
+        f"transforms [@syn].{sloppy}"
     )
 
 
