@@ -10,7 +10,7 @@ from rls_bids.interfaces.heads import AverageHeads
 from rls_bids.interfaces.registration import NormalizeToTemplate, ResampleToStandard
 from rls_bids.records import Anatomy, Template
 from rls_bids.settings import AnatSettings, RunSettings
-from rls_bids.workflows.metadata import ANAT_VERSION
+from rls_bids.workflows.metadata import ANAT_VERSION, AVERAGE_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_sink
 from rls_bids.workflows.stages import TISSUES, Place, Stage
 
@@ -95,7 +95,7 @@ def _add_average(workflow: pe.Workflow, anatomy: Anatomy, place: Place) -> None:
         AverageHeads(
             in_files=paths,
             uris=[bids_uri(path, place.output_dir, place.bids_dir) for path in paths],
-            version=ANAT_VERSION,
+            version=AVERAGE_VERSION,
         ),
         name="average",
         mem_gb=2,

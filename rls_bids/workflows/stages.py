@@ -27,6 +27,7 @@ from rls_bids.records import (
 from rls_bids.settings import AnatSettings, Settings
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
+    AVERAGE_VERSION,
     PREPROCESSING,
     distortion_of,
     preprocessing_of,
@@ -75,7 +76,7 @@ def anat_stage(
         content=anatomy.content,
         settings=asdict(anat),
         template=template.sha256,
-        version=ANAT_VERSION,
+        version=f"{ANAT_VERSION}-{AVERAGE_VERSION}" if anatomy.others else ANAT_VERSION,
         random_seed=seed,
     )
     owner = (anatomy.participant, anatomy.session)

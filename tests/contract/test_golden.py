@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rls_bids.numerics import coregister, realign, resample, slicetiming
+from rls_bids.numerics import average, coregister, realign, resample, slicetiming
 
 MESSAGE = "numbers changed: raise VERSION, then store the new golden values"
 SHAPE = (18, 20, 16)
@@ -70,6 +70,15 @@ def test_coregister() -> None:
         assert found.cost == pytest.approx(cost, abs=1e-5)
 
 
+def test_average() -> None:
+    assert average.VERSION == "1", MESSAGE
+    found = average.average_heads((head(), AFFINE), [(head((2.0, -1.0, 1.5)) * 1.5, AFFINE)])
+    np.testing.assert_allclose(found.matrices[0][:3, 3], AVERAGE_SHIFT, atol=2e-3, err_msg=MESSAGE)
+    np.testing.assert_allclose(found.data[[5, 9, 12], 10, 8], AVERAGE, rtol=1e-3, err_msg=MESSAGE)
+
+
+AVERAGE_SHIFT = [2.000584, -1.013069, 1.505025]
+AVERAGE = [598.03967, 1391.1421, 1234.6553]
 REALIGN = [-0.499733, -0.198406, 0.203394, -0.165001]
 SLICETIMING = [665.26874, 1375.1886, 117.980255]
 RESAMPLE = [1399.8595, 889.70245, 827.3639]
