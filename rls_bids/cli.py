@@ -90,7 +90,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
     "preprocessing": (
         ("--output-spaces", "anat.output_spaces", MANY, "SPACE[:res-N]",
          "standard space and voxel size (MNI152NLin2009cAsym:res-2)"),
-        ("--dummy-scans", "bold.dummy_scans", WHOLE, "N", "volumes to drop at the start (0)"),
+        ("--dummy-scans", "bold.dummy_scans", WHOLE, "N",
+         "volumes to drop at the start (those brighter than the steady state)"),
         ("--ignore", "bold.ignore", MANY, "{fieldmaps,slicetiming,sbref}",
          "steps to leave out (none)"),
         ("--skull-strip-t1w", "anat.skull_strip", TEXT, "{auto,skip,force}",

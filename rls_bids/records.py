@@ -73,7 +73,9 @@ class BoldRun:
     ``entities`` holds what tells the run apart (``task``, ``acq``, ``dir``, ``run`` …, without
     ``sub`` and ``ses``); times are in seconds; ``slice_timing`` is ``None`` where the step is left
     out; ``sbref`` is a single-band reference; ``content`` is a hash of the image bytes, with those
-    of the field map and of the reference.
+    of the field map and of the reference. The first ``dummy_scans`` of the ``n_volumes`` are
+    dropped before anything else. Where several ``echoes`` (path, echo time in s; the shortest
+    first) are combined, ``bold`` is the first of them.
     """
 
     participant: str
@@ -85,8 +87,15 @@ class BoldRun:
     n_volumes: int
     slice_timing: tuple[float, ...] | None
     slice_encoding_direction: str
+    dummy_scans: int = 0
+    echoes: tuple[tuple[str, float], ...] = ()
     fieldmap: FieldMap | None = None
     sbref: str | None = None
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The series of every echo; of one alone where there are none."""
+        return tuple(path for path, _ in self.echoes) or (self.bold,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +122,11 @@ class PreparedRun:
     is_slice_timed: bool | None
     start_time: float | None
     is_on_grid: bool
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The series, as a tuple like that of a raw run."""
+        return (self.bold,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

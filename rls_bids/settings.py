@@ -68,9 +68,9 @@ class AnatSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoldSettings:
-    """How the BOLD series is preprocessed."""
+    """How the BOLD series is preprocessed; ``dummy_scans`` of ``None`` are found in each run."""
 
-    dummy_scans: int = 0
+    dummy_scans: int | None = None
     ignore: tuple[str, ...] = ()
 
 

@@ -29,8 +29,7 @@ NOT_4D = "{path} has the shape {shape}, but a BOLD series needs four dimensions.
 NOT_3D = "{path} has the shape {shape}, but a T1w image needs three dimensions."
 NOT_ONE_VOLUME = "{path} has the shape {shape}, but a reference is one volume."
 SBREF_LEFT_OUT = "The mean of the run is the BOLD reference instead."
-TOO_SHORT = "{path} has {n_volumes} volumes, {dummies} of them dummy scans; {least} must be left."
-MULTI_ECHO = "{path} belongs to a multi-echo series, which is not supported."
+TOO_SHORT = "{path} has {n_volumes} volumes; without the first {dummies}, {least} must be left."
 VOLUME_TIMING = "{path} has VolumeTiming instead of RepetitionTime, which is not supported."
 NO_REPETITION_TIME = "{path} has no RepetitionTime in its metadata."
 NO_REPETITION_TIME_HINT = "Add RepetitionTime (in seconds) to its JSON file."
@@ -61,7 +60,7 @@ EMPTY_VOLUMES = "{path} has volumes without any signal: {volumes}."
 TWO_ORIENTATIONS = "{path}: sform and qform differ by up to {found:.1f} mm; the sform is used."
 NO_ORIENTATION = "{path}: the header has neither sform nor qform; left and right are not certain."
 
-_DAMAGED = (OSError, EOFError, ValueError, zlib.error)
+DAMAGED = (OSError, EOFError, ValueError, zlib.error)
 _CHUNK = 1 << 20
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 # The qform is a float32 quaternion: near half turns it is off by tenths of a millimetre by itself.
@@ -102,13 +101,14 @@ def _load(path: str | Path) -> Any:  # noqa: ANN401 - nibabel's images have loos
         if not isinstance(image, nib.Nifti1Image):
             raise InputDataError(UNREADABLE.format(path=path, reason="it is of another format"))
         _ = image.affine
-    except (*_DAMAGED, ImageFileError, HeaderDataError) as error:
-        message = UNREADABLE.format(path=path, reason=_reason(error))
+    except (*DAMAGED, ImageFileError, HeaderDataError) as error:
+        message = UNREADABLE.format(path=path, reason=reason_of(error))
         raise InputDataError(message, UNREADABLE_HINT) from error
     return image
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return what an exception says, on one line without a full stop."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
@@ -153,13 +153,14 @@ def _orientation(path: str | Path, header: Any) -> str:  # noqa: ANN401
     return TWO_ORIENTATIONS.format(path=path, found=distance)
 
 
-def _note(
+def note_of(
     participant: str,
     level: Literal["info", "warning", "skipped", "failed"],
     path: str,
     message: str,
     hint: str = "",
 ) -> Note:
+    """Return a note about a file; what is left out for it has the exit status of bad data."""
     status = EXIT_DATA if level in ("skipped", "failed") else 0
     return Note(
         participant=participant,
@@ -176,12 +177,12 @@ def check_t1w(path: str, participant: str) -> tuple[bool, tuple[Note, ...]]:
     try:
         header = read_header(path)
     except InputDataError as error:
-        return False, (_note(participant, "failed", path, error.message, error.hint),)
+        return False, (note_of(participant, "failed", path, error.message, error.hint),)
     if len([length for length in header.shape if length > 1]) != 3:
         message = NOT_3D.format(path=path, shape=header.shape)
-        return False, (_note(participant, "failed", path, message),)
+        return False, (note_of(participant, "failed", path, message),)
     if header.orientation:
-        return True, (_note(participant, "warning", path, header.orientation),)
+        return True, (note_of(participant, "warning", path, header.orientation),)
     return True, ()
 
 
@@ -229,11 +230,11 @@ def check_bold(
     try:
         header = read_header(path)
     except InputDataError as error:
-        return None, (_note(participant, "failed", path, error.message, error.hint),)
+        return None, (note_of(participant, "failed", path, error.message, error.hint),)
     refusal = _refusal(path, metadata, header, dummy_scans)
     if refusal is not None:
         level, message, hint = refusal
-        return None, (_note(participant, level, path, message, hint),)
+        return None, (note_of(participant, level, path, message, hint),)
     repetition_time = float(metadata["RepetitionTime"])
     warnings = [header.orientation] if header.orientation else []
     timing: tuple[float, ...] | None = None
@@ -248,7 +249,7 @@ def check_bold(
         slice_timing=timing,
         slice_encoding_direction=str(direction),
     )
-    return facts, tuple(_note(participant, "warning", path, message) for message in warnings)
+    return facts, tuple(note_of(participant, "warning", path, message) for message in warnings)
 
 
 def _refusal(
@@ -338,8 +339,8 @@ def _read(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     try:
         check_compression(path)
         data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    except _DAMAGED as error:
-        message = UNREADABLE.format(path=path, reason=_reason(error))
+    except DAMAGED as error:
+        message = UNREADABLE.format(path=path, reason=reason_of(error))
         raise InputDataError(message, UNREADABLE_HINT) from error
     n_bad = data.size - int(np.count_nonzero(np.isfinite(data)))
     if n_bad:

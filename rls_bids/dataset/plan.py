@@ -52,7 +52,9 @@ def _run_words(run: BoldRun | PreparedRun) -> str:
         return f"  ({kept} volumes, TR {run.repetition_time:g} s, by {run.generator})"
     timing = "slice timing" if run.slice_timing else "no slice timing"
     timing += ", single-band reference" if run.sbref else ""
-    return f"  ({run.n_volumes} volumes, TR {run.repetition_time:g} s, {timing})"
+    start = f", the first {run.dummy_scans} dropped" if run.dummy_scans else ""
+    echoes = f", {len(run.echoes)} echoes" if run.echoes else ""
+    return f"  ({run.n_volumes} volumes{start}{echoes}, TR {run.repetition_time:g} s, {timing})"
 
 
 def _short(path: str, root: Path) -> Path:

@@ -9,10 +9,12 @@ from typing import Any
 from rls_bids.dataset import checks
 from rls_bids.dataset.anatomies import choose_anatomies
 from rls_bids.dataset.description import fingerprint, read_json
+from rls_bids.dataset.echoes import group_echoes, order_echoes
 from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
 from rls_bids.dataset.filters import BidsFile, Query, Selection, apply_queries, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.dataset.requests import STEPS
+from rls_bids.dataset.start import volumes_to_drop
 from rls_bids.errors import EXIT_DATA, InputDataError
 from rls_bids.records import (
     Anatomy,
@@ -74,8 +76,10 @@ def participant_record(
     """
     notes = _found_notes(label, t1w, bold, files)
     runs: list[BoldRun] = []
-    for file in bold.files if bold else []:
-        run, run_notes = _run(label, file, files, sidecars, request)
+    groups, left_out = group_echoes(bold.files if bold else (), label)
+    notes += left_out
+    for group in groups:
+        run, run_notes = _run(label, group, files, sidecars, request)
         runs += [run] if run else []
         notes += run_notes
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
@@ -120,49 +124,55 @@ def _note(label: str, level: Any, message: str, where: str = "") -> Note:  # noq
     return Note(participant=label, level=level, message=message, where=where, exit_status=status)
 
 
-def _refused(label: str, file: BidsFile) -> Note | None:
-    """Return why a BOLD file is left out for what its name says."""
-    if "echo" in file.entities:
-        return _note(label, "skipped", checks.MULTI_ECHO.format(path=file.path), file.path)
-    if "task" not in file.entities:
-        return _note(label, "failed", NO_TASK.format(path=file.path), file.path)
-    return None
-
-
 def _run(
     label: str,
-    file: BidsFile,
+    group: Sequence[BidsFile],
     files: Sequence[BidsFile],
     sidecars: Mapping[str, Sequence[BidsFile]],
     request: Request,
 ) -> tuple[BoldRun | None, tuple[Note, ...]]:
-    """Check one BOLD file and make its record."""
-    if refused := _refused(label, file):
-        return None, (refused,)
+    """Check one BOLD series, or the echoes of one, and make its record."""
+    path = group[0].path
+    if "task" not in group[0].entities:
+        return None, (_note(label, "failed", NO_TASK.format(path=path), path),)
     try:
-        metadata = _metadata(file, sidecars)
-        facts, notes = checks.check_bold(
-            file.path,
-            metadata,
-            label,
-            dummy_scans=request.settings.dummy_scans,
-            use_slice_timing="slicetiming" not in request.settings.ignore,
-        )
-        if facts is None:
-            return None, notes
-        fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
-        sbref, why_no_sbref = _sbref(file, files, request)
-        paths = (file.path, *fieldmap_files(fieldmap), *([sbref] if sbref else []))
-        contents = {path: request.hash_content(path) for path in paths}
+        return _usable_run(label, group, files, sidecars, request)
     except InputDataError as error:
-        return None, (_note(label, "failed", error.message, file.path),)
+        return None, (_note(label, "failed", error.message, path),)
+
+
+def _usable_run(
+    label: str,
+    group: Sequence[BidsFile],
+    files: Sequence[BidsFile],
+    sidecars: Mapping[str, Sequence[BidsFile]],
+    request: Request,
+) -> tuple[BoldRun | None, tuple[Note, ...]]:
+    """Check header, metadata and the start of a run, and find its field map."""
+    told, settings = [_metadata(one, sidecars) for one in group], request.settings
+    order, echo_times, refused = order_echoes(group, told, label)
+    if refused:
+        return None, refused
+    echoes = tuple((group[order[rank]].path, time) for rank, time in enumerate(echo_times))
+    file, metadata = group[order[0]], told[order[0]]
+    facts, notes = checks.check_bold(
+        file.path,
+        metadata,
+        label,
+        dummy_scans=settings.dummy_scans or 0,
+        use_slice_timing="slicetiming" not in settings.ignore,
+    )
+    if facts is None:
+        return None, notes
+    dummy_scans, told_of_start = volumes_to_drop(
+        file.path, label, facts.n_volumes, settings.dummy_scans
+    )
+    notes = (*notes, *told_of_start)
+    if dummy_scans is None:
+        return None, notes
+    fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
+    sbref, why_no_sbref = _sbref(file, files, request)
     whys = [_note(label, "warning", why, file.path) for why in (why_none, why_no_sbref) if why]
-    told: dict[str, Any] = {"image": contents[file.path]}
-    told["metadata"] = {key: metadata.get(key) for key in _USED_METADATA}
-    if fieldmap:
-        maps = [contents[path] for path in fieldmap_files(fieldmap)]
-        told |= {"fieldmap": asdict(fieldmap), "maps": maps}
-    told |= {"sbref": contents[sbref]} if sbref else {}
     entities = sorted(
         (name, file.entities[name]) for name in ("task", *RUN_ENTITIES) if name in file.entities
     )
@@ -171,11 +181,13 @@ def _run(
         session=file.entities.get("ses"),
         entities=tuple(entities),
         bold=file.path,
-        content=contents[file.path] and fingerprint(**told),
+        content=_content(file, metadata, echoes, fieldmap, sbref, request),
         repetition_time=facts.repetition_time,
         n_volumes=facts.n_volumes,
         slice_timing=facts.slice_timing,
         slice_encoding_direction=facts.slice_encoding_direction,
+        dummy_scans=dummy_scans,
+        echoes=echoes,
         fieldmap=fieldmap,
         sbref=sbref,
     )
@@ -195,6 +207,26 @@ def _sbref(file: BidsFile, files: Sequence[BidsFile], request: Request) -> tuple
         if key(other) == key(file):
             return checks.check_sbref(other.path)
     return None, ""
+
+
+def _content(
+    file: BidsFile,
+    metadata: Mapping[str, Any],
+    echoes: Sequence[tuple[str, float]],
+    fieldmap: FieldMap | None,
+    sbref: str | None,
+    request: Request,
+) -> str:
+    """Return a hash of the images of a run and of what is used of its metadata."""
+    image = request.hash_content(file.path)
+    maps = [request.hash_content(path) for path in fieldmap_files(fieldmap)]
+    used = {key: metadata.get(key) for key in _USED_METADATA}
+    told: dict[str, Any] = {"image": image, "metadata": used}
+    if echoes:
+        told["echoes"] = [(request.hash_content(path), time) for path, time in echoes]
+    told |= {"fieldmap": asdict(fieldmap), "maps": maps} if fieldmap else {}
+    told |= {"sbref": request.hash_content(sbref)} if sbref else {}
+    return image and fingerprint(**told)
 
 
 def _fieldmap(

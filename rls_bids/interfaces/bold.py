@@ -1,5 +1,6 @@
 """Head motion on the acquired grid, and the one interpolation from raw to standard space."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class ResampleSeriesInputSpec(BaseInterfaceInputSpec):
 
     in_file = File(exists=True, mandatory=True, desc="raw BOLD series")
     dummy_scans = traits.Int(0, usedefault=True, desc="volumes dropped at the start")
+    echoes = traits.List(File(exists=True), desc="raw BOLD series that are combined; empty: none")
+    echo_times = traits.List(traits.Float(), desc="s, of `echoes`, ascending")
     repetition_time = traits.Float(mandatory=True, desc="s")
     slice_timing = traits.List(traits.Float(), desc="s, one per slice; empty: not corrected")
     slice_encoding_direction = traits.Str("k", usedefault=True, desc="BIDS axis, i to k-")
@@ -83,7 +86,10 @@ class ResampleSeriesOutputSpec(TraitedSpec):
 
 
 class ResampleSeries(SimpleInterface):
-    """Correct slice timing, then take every volume from raw to standard space at once."""
+    """Correct slice timing, then take every volume from raw to standard space at once.
+
+    Of several echoes each is taken there, and their weighted mean is the series.
+    """
 
     input_spec = ResampleSeriesInputSpec
     output_spec = ResampleSeriesOutputSpec
@@ -96,18 +102,25 @@ class ResampleSeries(SimpleInterface):
         from rls_bids.numerics.confounds import temporal_snr
         from rls_bids.numerics.resample import resample_series
 
-        series, affine = read_bold(self.inputs.in_file)
-        series = _in_step(series[self.inputs.dummy_scans :], self.inputs)
+        folder = Path(runtime.cwd)
         mask, mask_affine = load_mask(self.inputs.std_mask)
         to_boldref, points = np.load(self.inputs.t1w_to_boldref), np.load(self.inputs.points)
         matrices = np.load(self.inputs.matrices) @ to_boldref
         shift, piling, axis = _distortion(self.inputs, points, to_boldref)
-        data, inside = resample_series(series, affine, points, matrices, shift, axis)
+
+        def resampled(path: str) -> Any:
+            series, affine = read_bold(path)
+            series = _in_step(series[self.inputs.dummy_scans :], self.inputs)
+            return resample_series(series, affine, points, matrices, shift, axis)
+
+        if self.inputs.echoes:
+            data, inside = _combined(self.inputs.echoes, self.inputs.echo_times, resampled, folder)
+        else:
+            data, inside = resampled(self.inputs.in_file)
         data *= piling
         inside &= data.std(axis=0) > 0  # what never varies carries no signal: outside the image
         data = np.ascontiguousarray(data[:, inside])
         mask[mask] = inside
-        folder = Path(runtime.cwd)
         np.save(folder / "series.npy", data)
         np.save(folder / "tsnr.npy", temporal_snr(data))
         mask_file = folder / "mask.nii.gz"
@@ -118,6 +131,34 @@ class ResampleSeries(SimpleInterface):
         for name in ("mask", "boldref_std"):
             self._results[name] = str(folder / f"{name}.nii.gz")
         return runtime
+
+
+def _combined(
+    paths: Sequence[str],
+    echo_times: Sequence[float],
+    resampled: Callable[[str], Any],
+    folder: Path,
+) -> tuple[Any, Any]:
+    """Combine echoes at the points of the standard grid, with one of them in memory at a time."""
+    import numpy as np
+
+    from rls_bids.numerics.echoes import combination_weights
+
+    means, is_inside = [], []
+    for index, path in enumerate(paths):
+        data, inside = resampled(path)
+        means.append(data.mean(axis=0))
+        is_inside.append(inside)
+        np.save(folder / f"echo_{index}.npy", data)
+    weights = combination_weights(np.stack(means), echo_times)
+    combined = np.zeros_like(data)
+    del data
+    for index, weight in enumerate(weights):
+        place = folder / f"echo_{index}.npy"
+        for volume, values in enumerate(np.load(place, mmap_mode="r")):
+            combined[volume] += weight * values
+        place.unlink()
+    return combined, np.logical_and.reduce(is_inside)
 
 
 def _distortion(inputs: Any, points: Any, to_boldref: Any) -> tuple[Any, Any, int]:

@@ -14,7 +14,7 @@ of its own in the confounds table (:func:`non_steady_columns`, with fMRIPrep's n
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = "1"
+VERSION = "2"
 
 WINDOW = 50
 """Volumes looked at: drift is nearly a line over so few."""
@@ -22,7 +22,10 @@ LONGEST = 10
 """The most that is ever found; more is not how a series reaches its steady state."""
 LEAST_EXCESS = 0.01
 """A share of the signal. Breathing and drift reach some tenths of a percent."""
+LEAST_FALL = 0.008
+"""A share of the signal, from the last volume before the steady state to the next."""
 N_DEVIATIONS = 4.0
+N_CHANGES = 3.0
 HEAD_SHARE = 0.2
 MAD_PER_SD = 0.6744897501960817
 _MAX_VOXELS = 50_000
@@ -39,7 +42,10 @@ def count_non_steady(series: NDArray[np.floating]) -> int:
     50th) give a robust line (Theil 1950, Sen 1968, 10.1080/01621459.1968.10480934) and, by their
     median absolute deviation from it, the standard deviation of the level. A volume is not in
     steady state when it and all volumes before it exceed the line by more than 1 % and more than
-    four standard deviations. Darker volumes are left alone: saturation only takes signal away.
+    four standard deviations. The last of them is one from which the level falls by more than
+    0.8 % and more than three standard deviations of the later changes from volume to volume:
+    saturation goes by steps, while a drift that bends away from the line goes smoothly. Darker
+    volumes are left alone: saturation only takes signal away.
 
     Parameters
     ----------
@@ -70,7 +76,11 @@ def count_non_steady(series: NDArray[np.floating]) -> int:
     deviation = float(np.median(np.abs(residual - np.median(residual)))) / MAD_PER_SD
     excess = level[:n_longest] - (offset + slope * np.arange(n_longest))
     is_bright = excess > max(LEAST_EXCESS, N_DEVIATIONS * deviation)
-    return n_longest if is_bright.all() else int(np.argmin(is_bright))
+    n_bright = n_longest if is_bright.all() else int(np.argmin(is_bright))
+    change = np.diff(level)
+    usual = float(np.median(np.abs(change[n_longest:]))) / MAD_PER_SD
+    falls = np.flatnonzero(-change[:n_bright] > max(LEAST_FALL, N_CHANGES * usual))
+    return int(falls[-1]) + 1 if falls.size else 0
 
 
 def relative_level(series: NDArray[np.floating], n_start: int) -> FloatArray:

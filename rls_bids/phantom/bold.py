@@ -1,5 +1,6 @@
 """The BOLD series of one participant: contrast, networks, body rhythms, motion and noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rls_bids.phantom.distortion import Encoding, distort, encoding, field_hz
-from rls_bids.phantom.head import EPI_TISSUES, HeadModel, sample
+from rls_bids.phantom.head import EPI_TISSUES, HeadModel, echo_contrasts, sample
 from rls_bids.phantom.render import average_box, box_shift, gather, kernel_table
 from rls_bids.phantom.signals import (
     BREATHING_HZ,
@@ -20,6 +21,7 @@ from rls_bids.phantom.signals import (
     latent_frequencies,
     latent_weights,
     random_motion,
+    saturation_course,
     slice_timing,
     systemic_waves,
 )
@@ -71,10 +73,21 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
-    """A series (X, Y, Z, n_volumes) int16 with all that is known of it."""
+class Echo:
+    """What one echo shows of the head: global maps that move with it, and those of regions."""
 
-    series: NDArray[np.int16]
+    field: Floats32
+    regions: dict[str, Component]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """Series (X, Y, Z, n_volumes) int16, one an echo, with all that is known of them.
+
+    ``reference`` (X, Y, Z) is the noise-free first volume of the first echo.
+    """
+
+    series: tuple[NDArray[np.int16], ...]
     geometry: Geometry
     motion: HeadMotion
     reference: Floats32
@@ -254,23 +267,32 @@ def simulate(
     geometry = place_bold(plan, head_centre, rng)
     head = resting_head(plan, model, warp, geometry, encoding(plan, geometry.shape))
     base, factor = head.signal, head.factor
-    parts = _global_fields(base, head.tissues)
-    field = np.stack([average_box(part, factor) for part in parts], axis=-1)
     start = np.full(3, PAD * factor + box_shift(factor))
     seen = on_bold_grid(base, factor, geometry.shape) > SEEN
     seen = ndimage.binary_dilation(seen, iterations=RIM)
     voxels = np.argwhere(seen).astype(np.int32)
-    regions = region_components(
-        plan, model, centres, base, head.points, head.tissues, factor, voxels * factor + start
-    )
+    echoes = []
+    for share, change in echo_contrasts(plan.spec.echo_times_s, head.tissues):
+        shown = base * share
+        parts = _global_fields(shown, head.tissues)
+        field = np.stack([average_box(part, factor) for part in parts], axis=-1)
+        regions = region_components(
+            plan,
+            model,
+            centres,
+            shown * change,
+            head.points,
+            head.tissues,
+            factor,
+            voxels * factor + start,
+        )
+        echoes.append(Echo(field=field, regions=regions))
     centre_mm = apply_affine(geometry.t1w_to_bold, head_centre[None])[0]
     motion = random_motion(plan, centre_mm, rng)
     to_field = np.eye(4)
     to_field[:3, :3] *= factor
     to_field[:3, 3] = start
-    series, reference = _acquire(
-        plan, geometry, field, regions, voxels, motion, to_field, z_values, rng
-    )
+    series, reference = _acquire(plan, geometry, echoes, voxels, motion, to_field, z_values, rng)
     return Scan(
         series=series,
         geometry=geometry,
@@ -301,26 +323,25 @@ def _courses(
     return factors, courses
 
 
-def _acquire(  # noqa: PLR0913, PLR0917
+def _acquire(
     plan: Plan,
     geometry: Geometry,
-    field: Floats32,
-    regions: dict[str, Component],
+    echoes: Sequence[Echo],
     voxels: NDArray[np.int32],
     motion: HeadMotion,
     to_field: Floats,
     z_values: dict[str, float],
     rng: np.random.Generator,
-) -> tuple[NDArray[np.int16], Floats32]:
-    """Acquire volume by volume; also the noise-free first volume."""
+) -> tuple[tuple[NDArray[np.int16], ...], Floats32]:
+    """Acquire volume by volume, every echo; also the noise-free first volume of the first."""
     timing = slice_timing(geometry.shape[2], plan.size.repetition_time)
     starts = np.arange(plan.n_volumes) * plan.size.repetition_time
     times = starts[:, None] + timing
     factors, courses = _courses(plan, z_values, times, rng)
     factors = factors.astype(np.float32)
     slopes = _scanner_slopes(geometry.shape, voxels, rng)
-    table = kernel_table()
-    series = np.empty((plan.n_volumes, *geometry.shape), np.int16)
+    level = saturation_course(plan.n_volumes, plan.spec.non_steady).astype(np.float32)
+    series = np.empty((len(echoes), plan.n_volumes, *geometry.shape), np.int16)
     reference = np.zeros(geometry.shape, np.float32)
     where = tuple(voxels.T)
     sigma = np.float32(EPI_TISSUES[0] / plan.spec.tsnr)
@@ -328,20 +349,36 @@ def _acquire(  # noqa: PLR0913, PLR0917
     for volume in range(plan.n_volumes):
         poses = _slice_poses(motion, volume, timing / plan.size.repetition_time)
         matrices = to_rest @ np.linalg.inv(poses) @ geometry.affine
-        values = gather(field, voxels, matrices[:, :3], table)
         now = factors[volume][voxels[:, 2]]
-        signal = np.einsum("nc,nc->n", values, now[:, : values.shape[1]])
-        signal *= 1.0 + np.einsum("nc,nc->n", slopes, now[:, values.shape[1] :])
-        for name, component in regions.items():
-            near = voxels[component.reached]
-            shifted = matrices[:, :3].copy()
-            shifted[:, :, 3] -= component.first
-            share = gather(component.field, near, shifted, table)[:, 0]
-            signal[component.reached] += share * courses[name][volume][near[:, 2]]
-        image = np.zeros(geometry.shape, np.float32)
-        image[where] = signal
-        if volume == 0:
-            reference = image.copy()
-        noise = rng.standard_normal((2, *geometry.shape), dtype=np.float32) * sigma
-        series[volume] = np.rint(np.hypot(image + noise[0], noise[1]))
-    return np.moveaxis(series, 0, -1), reference
+        current = {name: course[volume] for name, course in courses.items()}
+        for number, echo in enumerate(echoes):
+            signal = _shown(echo, voxels, matrices[:, :3], now, slopes, current)
+            image = np.zeros(geometry.shape, np.float32)
+            image[where] = signal * level[volume]
+            if volume == number == 0:
+                reference = image.copy()
+            noise = rng.standard_normal((2, *geometry.shape), dtype=np.float32) * sigma
+            series[number, volume] = np.rint(np.hypot(image + noise[0], noise[1]))
+    return tuple(np.moveaxis(one, 0, -1) for one in series), reference
+
+
+def _shown(
+    echo: Echo,
+    voxels: NDArray[np.int32],
+    matrices: Floats,
+    now: Floats32,
+    slopes: Floats32,
+    current: dict[str, Floats],
+) -> Floats32:
+    """Signal (n,) of one echo at voxels; ``matrices`` (n_slices, 3, 4) pull from the maps."""
+    table = kernel_table()
+    values = gather(echo.field, voxels, matrices, table)
+    signal: Floats32 = np.einsum("nc,nc->n", values, now[:, : values.shape[1]])
+    signal *= 1.0 + np.einsum("nc,nc->n", slopes, now[:, values.shape[1] :])
+    for name, component in echo.regions.items():
+        near = voxels[component.reached]
+        shifted = matrices.copy()
+        shifted[:, :, 3] -= component.first
+        share = gather(component.field, near, shifted, table)[:, 0]
+        signal[component.reached] += share * current[name][near[:, 2]]
+    return signal

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rls_bids import __version__
 from rls_bids.engine.resources import available_cpus
@@ -44,11 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     skull.add_argument(
         "--no-skull", dest="skull", action="store_false", default=None, help="brain only"
     )
-    add("--t1w-orientation", default="RAS", metavar="CODES", help="storage (default: RAS)")
-    add("--bold-orientation", default="LAS", metavar="CODES", help="storage (default: LAS)")
-    add("--differing-qform", action="store_true", help="write a qform that differs from the sform")
-    _add_distortion(parser)
-    add("--n-volumes", type=int, metavar="N", help="volumes (default: that of the size)")
+    _add_image_options(add)
     add("--random-seed", type=int, default=0, metavar="S", help="seed (default: 0)")
     add(
         "--fmriprep",
@@ -61,8 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_distortion(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+def _add_image_options(add: Callable[..., object]) -> None:
+    """Add what decides how the images are acquired and stored."""
+    add("--t1w-orientation", default="RAS", metavar="CODES", help="storage (default: RAS)")
+    add("--bold-orientation", default="LAS", metavar="CODES", help="storage (default: LAS)")
+    add("--differing-qform", action="store_true", help="write a qform that differs from the sform")
     add(
         "--distortion",
         type=float,
@@ -81,6 +80,22 @@ def _add_distortion(parser: argparse.ArgumentParser) -> None:
         default="phasediff",
         choices=FIELD_MAPS,
         help="what is written of the field when there is distortion (default: phasediff)",
+    )
+    add("--n-volumes", type=int, metavar="N", help="volumes (default: that of the size)")
+    add(
+        "--non-steady",
+        type=int,
+        default=0,
+        metavar="N",
+        help="volumes at the start that are not in steady state (default: 0)",
+    )
+    add(
+        "--echo-times",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="MS",
+        help="echo times of a multi-echo series (default: one echo of 30 ms)",
     )
 
 
@@ -102,6 +117,8 @@ def _spec(options: argparse.Namespace) -> CohortSpec:
         phase_encoding=options.phase_encoding,
         fieldmap=options.fieldmap,
         n_volumes=options.n_volumes,
+        non_steady=options.non_steady,
+        echo_times_s=tuple(time / 1000 for time in options.echo_times),
     )
 
 

@@ -13,7 +13,7 @@ from rls_bids.errors import CannotWriteError
 from rls_bids.phantom.bold import region_share
 from rls_bids.phantom.head import STANDARD_SPACE, HeadModel, given_model, sample, standard_model
 from rls_bids.phantom.space import Floats, Warp, apply_affine, random_affine, random_warp
-from rls_bids.phantom.spec import Group, Plan, participant_label
+from rls_bids.phantom.spec import Group, Plan, participant_label, spec_content
 from rls_bids.phantom.texts import PARTICIPANT_COLUMNS
 from rls_bids.phantom.truth import expected_effects, sphere_points
 from rls_bids.resources import load_seeds
@@ -154,7 +154,7 @@ def write_cohort_truth(root: Path, plan: Plan, model: HeadModel) -> None:
     centres, radii = region_centres(plan)
     shares = region_shares(plan, model, centres, radii)
     content = {
-        "spec": asdict(plan.spec),
+        "spec": spec_content(plan.spec),
         "sampling": asdict(plan.size),
         "n_volumes": plan.n_volumes,
         "standard_space": model.standard_space,

@@ -37,7 +37,7 @@ from rls_bids.phantom.space import (
     rigid_matrix,
     standard_to_person,
 )
-from rls_bids.phantom.spec import CohortSpec, Plan, plan_cohort
+from rls_bids.phantom.spec import CohortSpec, Plan, plan_cohort, spec_content
 from rls_bids.phantom.texts import BOLD_FIELDS, DESCRIPTION, README, T1W_FIELDS
 
 T1W_FIELD_OF_VIEW_MM = {True: (192.0, 240.0, 232.0), False: (192.0, 230.0, 194.0)}
@@ -137,6 +137,24 @@ def _write_bold_truth(folder: Path, person: Person, scan: Scan) -> None:
     write_json(folder / "truth.json", content)
 
 
+def _write_bold(stem: Path, plan: Plan, scan: Scan) -> None:
+    """Write the series, or one an echo with its echo time."""
+    spec = plan.spec
+    for number, series in enumerate(scan.series, 1):
+        echo = f"_echo-{number}" if spec.echo_times_s else ""
+        if echo:
+            time = {"EchoTime": spec.echo_times_s[number - 1]}
+            write_json(stem.with_name(f"{stem.name}{echo}_bold.json"), time)
+        save_image(
+            stem.with_name(f"{stem.name}{echo}_bold.nii.gz"),
+            series,
+            scan.geometry.affine,
+            codes=spec.bold_orientation,
+            repetition_time=plan.size.repetition_time,
+            differing_qform=spec.differing_qform,
+        )
+
+
 def write_session(root: Path, plan: Plan, model: HeadModel, person: Person, session: int) -> None:
     """Write the T1w image, the BOLD series and the truth of one session."""
     folder, stem = session_stem(plan, person, session)
@@ -159,14 +177,7 @@ def write_session(root: Path, plan: Plan, model: HeadModel, person: Person, sess
     scan = simulate(
         plan, model, warp, centres, z_values, random_stream(plan, who, SESSION_BOLD, session)
     )
-    save_image(
-        root / folder / "func" / f"{stem}_task-rest_bold.nii.gz",
-        scan.series,
-        scan.geometry.affine,
-        codes=spec.bold_orientation,
-        repetition_time=plan.size.repetition_time,
-        differing_qform=spec.differing_qform,
-    )
+    _write_bold(root / folder / "func" / f"{stem}_task-rest", plan, scan)
     _write_bold_truth(truth, person, scan)
     if spec.distortion:
         stream = random_stream(plan, who, SESSION_FIELDMAP, session)
@@ -189,8 +200,11 @@ def bold_sidecar(plan: Plan) -> dict[str, object]:
         shape = grid_shape(plan)
         distorted = readout(plan, shape[encoding(plan, shape).axis], towards)
         distorted |= {"B0FieldSource": IDENTIFIER} if plan.spec.fieldmap != "none" else {}
+    common = {
+        k: v for k, v in BOLD_FIELDS.items() if k != "EchoTime" or not plan.spec.echo_times_s
+    }
     return {
-        **BOLD_FIELDS,
+        **common,
         "RepetitionTime": plan.size.repetition_time,
         "SliceTiming": [float(time) for time in times],
         "SliceEncodingDirection": slices,
@@ -239,7 +253,8 @@ def write_cohort(
     write_json(root / "task-rest_bold.json", bold_sidecar(plan))
     write_json(root / "T1w.json", T1W_FIELDS)
     write_json(root / "dataset_description.json", DESCRIPTION)
-    (root / "README").write_text(README.format(spec=spec), encoding="utf-8")
+    words = ", ".join(f"{name}={value!r}" for name, value in spec_content(spec).items())
+    (root / "README").write_text(README.format(spec=f"CohortSpec({words})"), encoding="utf-8")
     write = partial(write_session, root, plan, model)
     write_people(root, plan, model, write, tell=tell, n_cpus=n_cpus)
     return root

@@ -7,7 +7,7 @@ participant takes seconds.
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from rls_bids.phantom.signals import (
     systemic_waves,
 )
 from rls_bids.phantom.space import Floats, Floats32
-from rls_bids.phantom.spec import CohortSpec, Plan, plan_cohort
+from rls_bids.phantom.spec import RAW_ONLY, CohortSpec, Plan, plan_cohort, spec_content
 from rls_bids.phantom.texts import DERIVATIVE_DESCRIPTION
 from rls_bids.resources.templates import standard_grid
 
@@ -54,6 +54,8 @@ SCALE = 0.15
 RESIDUAL_MOTION = 0.003
 """Signal change per mm or per 1/50 rad that realignment leaves behind."""
 NOT_WITH_ANAT = "A derivative in standard space cannot be written for {anat}."
+RAW_ONLY_ASKED = "Raw images alone can have what was asked for: {names}."
+RAW_ONLY_HINT = "Leave it out, or leave out --fmriprep."
 NOT_WITH_ANAT_HINT = "Leave out --anat, or leave out --fmriprep."
 
 
@@ -243,11 +245,14 @@ def write_derivative(
     plan = plan_cohort(spec)
     if spec.anat is not None:
         raise UsageError(NOT_WITH_ANAT.format(anat=spec.anat), NOT_WITH_ANAT_HINT)
+    asked = [name for name in RAW_ONLY if getattr(spec, name)]
+    if asked:
+        raise UsageError(RAW_ONLY_ASKED.format(names=", ".join(asked)), RAW_ONLY_HINT)
     model = load_model(plan)
     head = standard_head(plan, model)
     root = prepare_output(output_dir)
     write_json(root / "dataset_description.json", DERIVATIVE_DESCRIPTION)
-    write_json(root / "sourcedata" / "truth" / "spec.json", asdict(spec))
+    write_json(root / "sourcedata" / "truth" / "spec.json", spec_content(spec))
     write = partial(write_session, root, plan, head)
     write_people(root, plan, model, write, tell=tell, n_cpus=n_cpus)
     return root

@@ -1,5 +1,6 @@
 """The head that every participant is a variation of: tissues, contrasts, skull and scalp."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ WHITE_ABOVE, CSF_BELOW = 77.0, 46.0
 """Intensities of the standard brain that separate its tissues (its white matter is at 87)."""
 EPI_TISSUES = (780.0, 620.0, 1000.0)
 """T2*-weighted signal of grey matter, white matter and CSF."""
+REFERENCE_ECHO_S = 0.03
+T2STAR_S = (0.05, 0.045, 0.1, 0.035)
+"""Of grey matter, white matter, CSF and the rest, as at 3 T."""
 EPI_SCALP, EPI_MUSCLE, EPI_BONE = 330.0, 280.0, 60.0
 T1W_SCALP, T1W_MUSCLE, T1W_BONE, T1W_MARROW, T1W_CSF = 105.0, 48.0, 10.0, 38.0, 24.0
 GAP_MM, SKULL_MM, SCALP_MM = 2.5, 8.0, 14.0
@@ -223,3 +227,21 @@ def sample(model: HeadModel, volume: Floats32, points: tuple[Floats32, ...]) -> 
         Coordinates x, y, z.
     """
     return read_trilinear(volume, points, np.asarray(np.linalg.inv(model.affine), np.float64))
+
+
+def echo_contrasts(
+    echo_times_s: Sequence[float], tissues: tuple[Floats32, ...]
+) -> Iterator[tuple[Floats32, np.float32]]:
+    """Yield the share of the reference signal in each echo, and how much more it changes.
+
+    The signal decays from the reference echo time with the rate 1/T2* of the tissues; a course is
+    one of this rate, so its share of the signal grows with the echo time.
+    """
+    if not echo_times_s:
+        yield np.ones(1, np.float32), np.float32(1)
+        return
+    other = np.float32(1) - sum(tissues)
+    rate = sum(share / np.float32(t) for share, t in zip((*tissues, other), T2STAR_S, strict=True))
+    for time in echo_times_s:
+        share = np.exp(np.float32(REFERENCE_ECHO_S - time) * rate)
+        yield np.asarray(share, np.float32), np.float32(time / REFERENCE_ECHO_S)

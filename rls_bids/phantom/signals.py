@@ -17,6 +17,8 @@ SYSTEMIC_HZ = (0.021, 0.037, 0.063)
 SPIKE_RATE = 0.02
 LIMIT_MM, LIMIT_RAD = 2.5, 0.04
 DRIFT_SHAPES = 3
+EXCESS = (0.3, 0.04)
+"""Of the signal over its steady state, at the first and the last volume before it."""
 
 
 def truncated_sd() -> float:
@@ -177,6 +179,23 @@ def drift_courses(times: Floats, duration_s: float, rng: np.random.Generator) ->
     wave = np.cos(np.pi * position * 0.8 + rng.uniform(0, 2 * np.pi))
     shapes: Floats = np.stack([position, 1.5 * position**2 - 0.5, wave], axis=-1)
     return shapes
+
+
+def saturation_course(n_volumes: int, n_start: int) -> Floats:
+    """Return a factor for each volume: the signal while longitudinal magnetisation saturates.
+
+    The excess over the steady state falls by the same factor from each excitation to the next,
+    from 30 % to 4 % at the last of the ``n_start`` volumes. There it is cut off, so that their
+    number is a fact.
+
+    Examples
+    --------
+    >>> saturation_course(5, 3).round(3).tolist()
+    [1.3, 1.11, 1.04, 1.0, 1.0]
+    """
+    course = np.ones(n_volumes)
+    course[:n_start] += np.geomspace(*EXCESS, max(n_start, 1))[:n_start]
+    return course
 
 
 def slice_timing(n_slices: int, repetition_time: float) -> Floats:

@@ -1,6 +1,6 @@
 """What a synthetic cohort is made of: sizes, planted effects and options, all frozen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from rls_bids.errors import UsageError
@@ -17,6 +17,10 @@ WEAK_Z = 0.25
 """Mean latent Fisher z of the stronger group, and the least mean of the weaker one."""
 MAX_EFFECT = 5.0
 MAX_DISTORTION = 1.2
+MAX_NON_STEADY = 10
+MAX_ECHO_TIME_S = 0.2
+RAW_ONLY = ("non_steady", "echo_times_s")
+"""Options that change raw images only."""
 NOISE_FREE_TSNR = 1e6
 
 BAD_SIZE = "There is no size {value!r}."
@@ -38,6 +42,10 @@ BAD_FIELD_MAP_HINT = "Give one of {names}."
 BAD_SEED = "The random seed {value} is negative."
 BAD_SEED_HINT = "Give a whole number from 0 upwards."
 BAD_VOLUMES = "A series of {value} volumes is too short."
+BAD_START = "A start of {value} bright volumes is out of range."
+BAD_START_HINT = "Give a number from 0 to {limit}."
+BAD_ECHOES = "The echo times {value} (s) are not those of a multi-echo series."
+BAD_ECHOES_HINT = "Give two or more that ascend from above 0 and stay below {limit:g} s."
 BAD_VOLUMES_HINT = "Ask for at least 10 volumes, or leave the number to the size."
 
 
@@ -196,6 +204,10 @@ class CohortSpec:
         What is written of the field when there is distortion.
     n_volumes : int or None
         None takes the number of the size.
+    non_steady : int
+        Volumes at the start that are brighter than the steady state.
+    echo_times_s : tuple of float
+        Of a multi-echo series, ascending; empty for one echo of 0.03 s.
     """
 
     size: SizeName = "small"
@@ -220,6 +232,14 @@ class CohortSpec:
     phase_encoding: str = "A"
     fieldmap: FieldMapName = "phasediff"
     n_volumes: int | None = None
+    non_steady: int = 0
+    echo_times_s: tuple[float, ...] = ()
+
+
+def spec_content(spec: CohortSpec) -> dict[str, object]:
+    """Return a specification by names; what plain cohorts lack is left out where it is lacking."""
+    told = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    return {name: value for name, value in told.items() if value or name not in RAW_ONLY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,9 +278,21 @@ def _check(spec: CohortSpec, n_patients: int, n_controls: int) -> None:
             raise UsageError(BAD_SESSION.format(value=label), BAD_SESSION_HINT)
     if spec.random_seed < 0:
         raise UsageError(BAD_SEED.format(value=spec.random_seed), BAD_SEED_HINT)
+    _check_series(spec)
+
+
+def _check_series(spec: CohortSpec) -> None:
     shortest = 10
     if spec.n_volumes is not None and spec.n_volumes < shortest:
         raise UsageError(BAD_VOLUMES.format(value=spec.n_volumes), BAD_VOLUMES_HINT)
+    if not 0 <= spec.non_steady <= MAX_NON_STEADY:
+        hint = BAD_START_HINT.format(limit=MAX_NON_STEADY)
+        raise UsageError(BAD_START.format(value=spec.non_steady), hint)
+    times = spec.echo_times_s
+    ascend = all(first < second for first, second in zip((0, *times), times, strict=False))
+    if times and not (len(times) > 1 and ascend and times[-1] < MAX_ECHO_TIME_S):
+        hint = BAD_ECHOES_HINT.format(limit=MAX_ECHO_TIME_S)
+        raise UsageError(BAD_ECHOES.format(value=times), hint)
 
 
 def _check_distortion(spec: CohortSpec) -> None:

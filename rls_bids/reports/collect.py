@@ -324,6 +324,14 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         for result in results
         if "DistortionCorrection" in result.metadata
     }
+    discarded = {
+        int(result.metadata["NumberOfVolumesDiscardedByUser"])
+        for result in results
+        if "NumberOfVolumesDiscardedByUser" in result.metadata
+    }
+    echoes = {
+        len(result.metadata["EchoTimes"]) for result in results if "EchoTimes" in result.metadata
+    }
     computed = {
         result.entities["seed"]
         for result in results
@@ -335,6 +343,8 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         distortion=tuple(sorted(distortion)),
         is_averaged=any(result.metadata.get("Averaged") for result in results),
         has_sbref=any(r.metadata.get("CoregistrationReference") == SBREF for r in results),
+        discarded=tuple(sorted(discarded)),
+        echoes=tuple(sorted(echoes)),
         preprocessing=_preprocessing(results) or generators(settings),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
         finished=tuple(

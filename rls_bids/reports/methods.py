@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 
 from rls_bids import __version__
 from rls_bids.dataset.derivatives import open_data_sets
 from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
+from rls_bids.numerics.steady import LEAST_EXCESS, N_DEVIATIONS
 from rls_bids.records import Seed
+from rls_bids.reports import wording
 from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
 from rls_bids.settings import Settings
@@ -27,45 +28,6 @@ NOT_DONE = "Asked for, but not finished here."
 
 _CITATION = re.compile(r"\[@([A-Za-z0-9_]+)\]")
 
-_STRATEGIES: Mapping[str, str] = MappingProxyType(
-    {
-        "acompcor": (
-            "acompcor: six head motion parameters with their derivatives, and five principal "
-            "components each of white matter and of cerebrospinal fluid [@compcor]"
-        ),
-        "24P": (
-            "24P: six head motion parameters, their derivatives, and the squares of both "
-            "[@satterthwaite2013]"
-        ),
-        "6P": "6P: six head motion parameters",
-        "none": "none: no nuisance regressors besides the mean",
-    }
-)
-_FIELD: Mapping[str, str] = MappingProxyType(
-    {
-        "phasediff": "the phase difference of two gradient echoes",
-        "two_phases": "the phases of two gradient echoes",
-        "fieldmap": "a measured field map",
-        "opposed": "a pair of images with opposed phase encoding [@andersson2003]",
-    }
-)
-_AVERAGE = (
-    "T1w images of one acquisition were aligned rigidly and averaged as far as they agreed. "
-)
-_SBREF = (
-    "Where a run has a single-band reference, this image was the BOLD reference, aligned rigidly "
-    "to the mean of the run."
-)
-_EXTRACTION: Mapping[str, str] = MappingProxyType(
-    {
-        "ROBEX": "the brain was extracted with ROBEX [@robex]",
-        "deepbet": "the brain was extracted with deepbet [@deepbet]",
-        "zeros of the image": (
-            "the image came without skull, so its own non-zero voxels were the brain mask"
-        ),
-    }
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -73,6 +35,7 @@ class Facts:
 
     ``distortion`` are the kinds of field map that were used ("": none). ``is_averaged`` says that
     a T1w image is a mean, ``has_sbref`` that a run's BOLD reference is a single-band image.
+    ``discarded`` and ``echoes`` are numbers a run of volumes at the start and of combined echoes.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
     ``preprocessing`` the programs whose preprocessed series were read (none: our own),
@@ -85,6 +48,8 @@ class Facts:
     distortion: tuple[str, ...] = ()
     is_averaged: bool = False
     has_sbref: bool = False
+    discarded: tuple[int, ...] = ()
+    echoes: tuple[int, ...] = ()
     preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     group: tuple[str, ...] = ()
@@ -181,13 +146,13 @@ def _preprocessing(settings: Settings, facts: Facts) -> str:
 
 
 def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> str:
-    extraction = _EXTRACTION.get(
+    extraction = wording.EXTRACTION.get(
         facts.brain_extraction,
         "the brain was extracted with ROBEX [@robex], or with deepbet [@deepbet] where it is "
         "installed, unless the image had no skull",
     )
     if settings.anat.skull_strip == "skip":
-        extraction = _EXTRACTION["zeros of the image"]
+        extraction = wording.EXTRACTION["zeros of the image"]
     engine = f" (antspyx {installed['antspyx']})" if "antspyx" in installed else ""
     template = " [@mni2009c]" if settings.anat.space == BUILT_IN_SPACE else ""
     sloppy = (
@@ -195,7 +160,7 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
         if settings.anat.sloppy
         else ""
     )
-    average = _AVERAGE if facts.is_averaged else ""
+    average = wording.AVERAGE if facts.is_averaged else ""
     return (
         f"{average}The T1w image was corrected for intensity non-uniformity with N4 [@n4]"
         f"{engine}; {extraction}. Grey matter, white matter and cerebrospinal fluid were "
@@ -206,29 +171,28 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
 
 
 def _bold(settings: Settings, facts: Facts) -> str:
-    dummies = settings.bold.dummy_scans
-    sentences = [f"The first {dummies} volumes of each run were discarded."] if dummies else []
-    sentences.append(
+    sentences = [
+        *_start(settings.bold.dummy_scans, facts.discarded),
         "Head motion was estimated by linearised least squares, the idea of 3dvolreg [@cox1999], "
-        "with robust weights and in two passes."
-    )
+        "with robust weights and in two passes.",
+    ]
+    timed = "slices were brought to the middle of the volume's acquisition time."
     if "slicetiming" in settings.bold.ignore or facts.slice_timing is False:
         sentences.append("Slice timing was not corrected.")
     elif facts.slice_timing:
-        sentences.append("Slices were brought to the middle of the volume's acquisition time.")
+        sentences.append(timed.capitalize())
     else:
-        sentences.append(
-            "Where slice times were known and plausible, slices were brought to the middle of "
-            "the volume's acquisition time."
-        )
+        sentences.append(f"Where slice times were known and plausible, {timed}")
     sentences.append(_distortion(facts.distortion))
-    joined = (
-        "Head motion, distortion, coregistration"
-        if any(facts.distortion)
-        else ("Head motion, coregistration")
-    )
+    sentences += [
+        f"Head motion of runs with {number} echoes was estimated on the shortest. Each echo was "
+        "interpolated; their mean, weighted by TE exp(−TE/T2*) in each voxel, with T2* from a "
+        "log-linear fit to the temporal means, was the series [@posse1999]."
+        for number in facts.echoes
+    ]
+    joined = f"Head motion, {'distortion, ' * any(facts.distortion)}coregistration"
     if facts.has_sbref:
-        sentences.append(_SBREF)
+        sentences.append(wording.SBREF)
     sentences.append(
         "The BOLD reference was registered rigidly to the T1w image by mutual information "
         f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
@@ -240,9 +204,23 @@ def _bold(settings: Settings, facts: Facts) -> str:
     return " ".join(sentences)
 
 
+def _start(asked: int | None, found: tuple[int, ...]) -> list[str]:
+    """Say which volumes at the start were discarded, and who decided that."""
+    if asked is not None:
+        return [f"The first {asked} volumes of each run were discarded."] if asked else []
+    rule = (
+        "Volumes at the start of a run that were brighter than its steady state, by more than "
+        f"{LEAST_EXCESS:.0%} and {N_DEVIATIONS:g} standard deviations of the later volumes about "
+        "their Theil–Sen line [@sen1968], up to the last clear fall, were discarded"
+    )
+    if not any(found):
+        return [f"{rule}; there were none." if found else f"{rule}."]
+    return [f"{rule}: {' to '.join(map(str, found[:1] + found[1:][-1:]))} a run."]
+
+
 def _distortion(kinds: tuple[str, ...]) -> str:
     """Say how the susceptibility distortion was corrected, and whether in every run."""
-    used = [_FIELD[kind] for kind in kinds if kind]
+    used = [wording.FIELD[kind] for kind in kinds if kind]
     if not used:
         return "Susceptibility distortion was not corrected."
     where = " in the runs that had a field map" if "" in kinds else ""
@@ -254,7 +232,7 @@ def _distortion(kinds: tuple[str, ...]) -> str:
 
 def _denoising(settings: Settings) -> str:
     denoise = settings.denoise
-    listed = "; ".join(_STRATEGIES.get(name, name) for name in denoise.strategies)
+    listed = "; ".join(wording.STRATEGIES.get(name, name) for name in denoise.strategies)
     if denoise.fd_threshold_mm > 0:
         censoring = (
             "Volumes with a framewise displacement above "

@@ -8,21 +8,22 @@ from rls_bids.interfaces.coregistration import Coregister
 from rls_bids.interfaces.denoise import ComputeConfounds
 from rls_bids.interfaces.fieldmap import EstimateField
 from rls_bids.interfaces.sbref import PlaceReference
-from rls_bids.numerics import confounds, realign, resample, slicetiming
+from rls_bids.numerics import confounds, echoes, realign, resample, slicetiming
 from rls_bids.records import BoldRun, FieldMap
-from rls_bids.settings import BoldSettings, DenoiseSettings
+from rls_bids.settings import DenoiseSettings
 from rls_bids.workflows.bold_outputs import add_outputs
 from rls_bids.workflows.metadata import COREGISTRATION_VERSION, FIELDMAP_VERSION
 from rls_bids.workflows.stages import Place, Stage
 
-RESAMPLING_VERSION = f"{resample.VERSION}-{slicetiming.VERSION}-{FIELDMAP_VERSION}"
+RESAMPLING_VERSION = "-".join(
+    (resample.VERSION, slicetiming.VERSION, echoes.VERSION, FIELDMAP_VERSION)
+)
 
 
 def init_bold_wf(
     bold_run: BoldRun,
     stage: Stage,
     place: Place,
-    bold: BoldSettings,
     denoise: DenoiseSettings,
     *,
     name: str,
@@ -50,7 +51,7 @@ def init_bold_wf(
         IdentityInterface(["series", "mask", "tsnr", "confounds", "coregistration"]),
         name="outputnode",
     )
-    motion, coregister, resampling, nuisance = _make_nodes(bold_run, bold, denoise)
+    motion, coregister, resampling, nuisance = _make_nodes(bold_run, denoise)
     workflow.connect(
         [
             (
@@ -121,11 +122,9 @@ def _add_fieldmap(workflow: pe.Workflow, fieldmap: FieldMap, bold: str) -> None:
     )
 
 
-def _make_nodes(
-    bold_run: BoldRun, bold: BoldSettings, denoise: DenoiseSettings
-) -> tuple[pe.Node, ...]:
+def _make_nodes(bold_run: BoldRun, denoise: DenoiseSettings) -> tuple[pe.Node, ...]:
     """Return the nodes in the order of the methods section."""
-    common = {"in_file": bold_run.bold, "dummy_scans": bold.dummy_scans}
+    common = {"in_file": bold_run.bold, "dummy_scans": bold_run.dummy_scans}
     motion = pe.Node(
         EstimateMotion(**common, version=realign.VERSION), name="head_motion", mem_gb=2
     )
@@ -137,6 +136,8 @@ def _make_nodes(
     resampling = pe.Node(
         ResampleSeries(
             **common,
+            echoes=[path for path, _ in bold_run.echoes],
+            echo_times=[time for _, time in bold_run.echoes],
             repetition_time=bold_run.repetition_time,
             slice_timing=list(bold_run.slice_timing or ()),
             slice_encoding_direction=bold_run.slice_encoding_direction,

@@ -9,20 +9,24 @@ from rls_bids.numerics import (
     confounds,
     coregister,
     correlation,
+    echoes,
     fieldmap,
     opposed,
     realign,
     resample,
     signal,
     slicetiming,
+    steady,
 )
 from rls_bids.records import BoldRun, PreparedRun, Seed, Session
 from rls_bids.settings import BoldSettings, Settings
 
 KERNELS = (
+    steady,
     realign,
     slicetiming,
     resample,
+    echoes,
     confounds,
     coregister,
     boundary,
@@ -30,7 +34,7 @@ KERNELS = (
     signal,
     correlation,
 )
-PREPROCESSING = KERNELS[:7]
+PREPROCESSING = KERNELS[:9]
 ANAT_VERSION = anat.VERSION
 AVERAGE_VERSION = f"{average.VERSION}-{coregister.VERSION}"
 COREGISTRATION_VERSION = f"{coregister.VERSION}-{boundary.VERSION}-{fieldmap.VERSION}"
@@ -41,16 +45,26 @@ def timing_of(run: BoldRun, bold: BoldSettings) -> dict[str, object]:
     """Return what a sidecar says of the times of a preprocessed series.
 
     ``StartTime`` (s) is where in the first volume's acquisition its values belong: known only
-    when the slices were brought to one time.
+    when the slices were brought to one time. ``NonSteadyStateVolumes`` is ``None`` where they were
+    not looked for, because the user said how many volumes to drop.
     """
     told: dict[str, object] = {
         "SliceTimingCorrected": bool(run.slice_timing),
-        "NumberOfVolumesDiscardedByUser": bold.dummy_scans,
+        "NumberOfVolumesDiscardedByUser": run.dummy_scans,
+        "NonSteadyStateVolumes": run.dummy_scans if bold.dummy_scans is None else None,
     }
     if run.slice_timing:
         start = slicetiming.mid_slice_time(run.slice_timing)
-        told["StartTime"] = round(start + bold.dummy_scans * run.repetition_time, 6)
+        told["StartTime"] = round(start + run.dummy_scans * run.repetition_time, 6)
     return told
+
+
+def echoes_of(run: BoldRun) -> dict[str, object]:
+    """Return what a sidecar says of the echoes (s) that were combined; nothing where none were."""
+    if not run.echoes:
+        return {}
+    times = [time for _, time in run.echoes]
+    return {"EchoTimes": times, "EchoCombination": "T2*-weighted mean (Posse 1999)"}
 
 
 def preprocessing_of(session: Session) -> str:
@@ -69,9 +83,11 @@ def distortion_of(run: BoldRun) -> dict[str, object]:
     }
 
 
-def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
+def processing_of(
+    settings: Settings, strategy: str, runs: Sequence[BoldRun | PreparedRun] = ()
+) -> dict[str, object]:
     """Return what must be equal over the participants of a group model."""
-    denoise = settings.denoise
+    denoise, dummies = settings.denoise, settings.bold.dummy_scans
     band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
     return {
         "Denoising": strategy,
@@ -81,7 +97,8 @@ def processing_of(settings: Settings, strategy: str) -> dict[str, object]:
         "SmoothingFwhmMm": denoise.smoothing_fwhm_mm,
         "Space": settings.anat.space,
         "Resolution": settings.anat.resolution,
-        "DummyScans": settings.bold.dummy_scans,
+        "DummyScans": "found" if dummies is None else dummies,
+        "Echoes": sorted({len(run.images) for run in runs}),
         "IgnoredSteps": sorted(settings.bold.ignore),
         "Sloppy": settings.anat.sloppy,
         "KernelVersions": ".".join((ANAT_VERSION, *(kernel.VERSION for kernel in KERNELS))),

@@ -85,7 +85,7 @@ def _add_run(
     if isinstance(run, PreparedRun):
         bold = init_prepared_wf(run, stage, place, template, settings.denoise, name=name)
     else:
-        bold = init_bold_wf(run, stage, place, settings.bold, settings.denoise, name=name)
+        bold = init_bold_wf(run, stage, place, settings.denoise, name=name)
         points = workflow.get_node("standard_points")
         anatomy = ("t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std")
         workflow.connect(

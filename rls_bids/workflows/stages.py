@@ -30,6 +30,7 @@ from rls_bids.workflows.metadata import (
     AVERAGE_VERSION,
     PREPROCESSING,
     distortion_of,
+    echoes_of,
     preprocessing_of,
     processing_of,
     seed_metadata,
@@ -128,6 +129,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         repetition_time=run.repetition_time,
         slice_timing=run.slice_timing,
         slice_encoding_direction=run.slice_encoding_direction,
+        dummy_scans=run.dummy_scans,
         settings=asdict(settings.bold),
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
         versions=[kernel.VERSION for kernel in PREPROCESSING],
@@ -135,21 +137,17 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     owner = (run.participant, run.session)
     entities: dict[str, Any] = dict(run.entities)
     sources = [
-        run.bold,
+        *run.images,
         *(*fieldmap_files(run.fieldmap), *([run.sbref] if run.sbref else [])),
         f"{place.output_dir}/{anat.product('t1w').path}",
     ]
-    told = timing_of(run, settings.bold) | distortion_of(run)
+    told = timing_of(run, settings.bold) | distortion_of(run) | echoes_of(run)
     level_full: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         (
             "preproc_bold",
             "Preprocessed BOLD series on the standard grid, inside the brain.",
             place.std,
-            {
-                "SkullStripped": True,
-                "RepetitionTime": run.repetition_time,
-                **told,
-            },
+            {"SkullStripped": True, "RepetitionTime": run.repetition_time, **told},
         )
     ]
     products = tuple(
@@ -240,7 +238,7 @@ def design_stage(
                     "denoised_bold", run.participant, run.session, **entities, **place.std
                 ),
                 "Residuals at the kept volumes after nuisance regression, unsmoothed.",
-                [run.bold, confounds_file],
+                [*run.images, confounds_file],
                 SkullStripped=True,
                 RepetitionTime=run.repetition_time,
             )
@@ -287,12 +285,12 @@ def seed_stage(
             stat,
             naming.derivative("seed_map", *owner, **entities, stat=stat),
             f"Connectivity of {seed.name} with every voxel ({stat}).",
-            [run.bold for run in session.runs],
+            [image for run in session.runs for image in run.images],
             SkullStripped=True,
             Seed=seed_metadata(seed, members),
             Processing={
                 "Preprocessing": preprocessing_of(session),
-                **processing_of(settings, strategy),
+                **processing_of(settings, strategy, session.runs),
             },
         )
         for stat in measure.stats

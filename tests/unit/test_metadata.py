@@ -27,23 +27,35 @@ BASE = {
 
 
 def test_the_start_time_is_where_in_the_scan_the_values_belong():
-    told = timing_of(RUN, BoldSettings(dummy_scans=3))
+    told = timing_of(replace(RUN, dummy_scans=3), BoldSettings(dummy_scans=3))
     assert told == {
         "SliceTimingCorrected": True,
         "NumberOfVolumesDiscardedByUser": 3,
+        "NonSteadyStateVolumes": None,
         "StartTime": 3 * 2.0 + 0.75,
     }
 
 
+def test_volumes_that_were_found_are_told_apart_from_those_that_were_asked_for():
+    found = timing_of(replace(RUN, dummy_scans=3), BoldSettings())
+    assert found["NonSteadyStateVolumes"] == found["NumberOfVolumesDiscardedByUser"] == 3
+    assert found["StartTime"] == 3 * 2.0 + 0.75
+
+
 def test_without_slice_times_no_start_time_is_claimed():
     told = timing_of(replace(RUN, slice_timing=None), BoldSettings())
-    assert told == {"SliceTimingCorrected": False, "NumberOfVolumesDiscardedByUser": 0}
+    assert told == {
+        "SliceTimingCorrected": False,
+        "NumberOfVolumesDiscardedByUser": 0,
+        "NonSteadyStateVolumes": 0,
+    }
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
     [
         ("bold.dummy_scans", 4),
+        ("bold.dummy_scans", 0),
         ("bold.ignore", ("slicetiming",)),
         ("anat.sloppy", True),
         ("denoise.low_hz", 0.02),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from rls_bids.dataset.start import volumes_to_drop
 from rls_bids.errors import EXIT_CANNOT_WRITE, EXIT_DATA, EXIT_USAGE, UsageError
 from rls_bids.phantom.cli import main
 from rls_bids.phantom.cohort import NOT_EMPTY
@@ -254,3 +255,10 @@ def test_program_refuses_in_a_sentence(tmp_path, capsys):
     assert main([str(tmp_path / "a"), "--fmriprep", "--anat", "x.nii"]) == EXIT_USAGE
     assert NOT_WITH_ANAT.format(anat="x.nii") in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_a_cohort_in_steady_state_has_nothing_to_drop(cohort):
+    path = cohort / "sub-HC001/func/sub-HC001_task-rest_bold.nii.gz"
+    assert volumes_to_drop(str(path), "HC001", SPEC.n_volumes, None) == (0, ())
+    for name in ("README", "sourcedata/truth/truth.json"):
+        assert "non_steady" not in (cohort / name).read_text()

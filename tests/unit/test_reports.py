@@ -285,7 +285,7 @@ def test_every_citation_has_a_complete_reference(settings):
         denoise=replace(settings.denoise, strategies=("acompcor", "24P", "6P", "none")),
     )
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
-    mapped = methods.Facts(distortion=("phasediff", "opposed"))
+    mapped = methods.Facts(distortion=("phasediff", "opposed"), echoes=(3,))
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 

@@ -109,6 +109,18 @@ def test_decay_that_never_ends_is_cut_between_3_and_half_a_percent():
         assert np.count_nonzero(excess > 0.03) <= found <= np.count_nonzero(excess > 0.005)
 
 
+def test_a_bent_drift_is_no_start():
+    """Of a short run that sinks by 3 % in a bow, smoothly."""
+    rng = np.random.default_rng(8)
+    for n in (20, 24, 30, 40):
+        series = (
+            planted(rng, (), n=n) * (1 + 0.03 * (1 - np.arange(n) / n) ** 2)[:, None, None, None]
+        )
+        assert count_non_steady(series) == 0
+        series[:2] *= np.array([1.3, 1.05]).reshape(2, 1, 1, 1)
+        assert count_non_steady(series) == 2
+
+
 def test_short_series():
     rng = np.random.default_rng(4)
     assert count_non_steady(planted(rng, (0.3, 0.1), n=20)) == 2
