@@ -33,12 +33,17 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anatomy:
-    """One T1w image to preprocess; ``session`` is that of the file (``None`` without one)."""
+    """One T1w image to preprocess; ``session`` is that of the file (``None`` without one).
+
+    ``others`` are repetitions of the same acquisition, to be averaged with it where they agree;
+    ``content`` covers all images.
+    """
 
     participant: str
     session: str | None
     t1w: str
     content: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +72,10 @@ class BoldRun:
 
     ``entities`` holds what tells the run apart (``task``, ``acq``, ``dir``, ``run`` …, without
     ``sub`` and ``ses``); times are in seconds; ``slice_timing`` is ``None`` where the step is left
-    out; ``content`` is a hash of the image bytes, with those of the field map. The first
-    ``dummy_scans`` of the ``n_volumes`` are dropped before anything else. Where several ``echoes``
-    (path, echo time in s; the shortest first) are combined, ``bold`` is the first of them.
+    out; ``sbref`` is a single-band reference; ``content`` is a hash of the image bytes, with those
+    of the field map and of the reference. The first ``dummy_scans`` of the ``n_volumes`` are
+    dropped before anything else. Where several ``echoes`` (path, echo time in s; the shortest
+    first) are combined, ``bold`` is the first of them.
     """
 
     participant: str
@@ -84,6 +90,7 @@ class BoldRun:
     dummy_scans: int = 0
     echoes: tuple[tuple[str, float], ...] = ()
     fieldmap: FieldMap | None = None
+    sbref: str | None = None
 
     @property
     def images(self) -> tuple[str, ...]:

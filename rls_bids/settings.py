@@ -18,7 +18,7 @@ from rls_bids.paths import check_paths, named_folders
 
 DEFAULT_SPACE = "MNI152NLin2009cAsym"
 STRATEGIES = ("acompcor", "24P", "6P", "none")
-STEPS_TO_IGNORE = ("fieldmaps", "slicetiming")
+STEPS_TO_IGNORE = ("fieldmaps", "slicetiming", "sbref")
 
 UNKNOWN_WORD = "{flag} got {found!r}, but it takes {expected}."
 BAD_LABEL = "{flag} got the label {found!r}, but a label holds only letters, digits and '+'."

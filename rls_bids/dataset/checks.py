@@ -27,6 +27,8 @@ UNREADABLE = "{path} cannot be read as NIfTI ({reason})."
 UNREADABLE_HINT = "The file is damaged or incomplete: copy or convert it again."
 NOT_4D = "{path} has the shape {shape}, but a BOLD series needs four dimensions."
 NOT_3D = "{path} has the shape {shape}, but a T1w image needs three dimensions."
+NOT_ONE_VOLUME = "{path} has the shape {shape}, but a reference is one volume."
+SBREF_LEFT_OUT = "The mean of the run is the BOLD reference instead."
 TOO_SHORT = "{path} has {n_volumes} volumes; without the first {dummies}, {least} must be left."
 VOLUME_TIMING = "{path} has VolumeTiming instead of RepetitionTime, which is not supported."
 NO_REPETITION_TIME = "{path} has no RepetitionTime in its metadata."
@@ -182,6 +184,17 @@ def check_t1w(path: str, participant: str) -> tuple[bool, tuple[Note, ...]]:
     if header.orientation:
         return True, (note_of(participant, "warning", path, header.orientation),)
     return True, ()
+
+
+def check_sbref(path: str) -> tuple[str | None, str]:
+    """Return a single-band reference that can be used, or ``None`` and why it cannot."""
+    try:
+        header = read_header(path)
+    except InputDataError as error:
+        return None, f"{error.message} {SBREF_LEFT_OUT}"
+    if len([length for length in header.shape if length > 1]) != 3:
+        return None, f"{NOT_ONE_VOLUME.format(path=path, shape=header.shape)} {SBREF_LEFT_OUT}"
+    return path, ""
 
 
 def check_bold(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rls_bids.dataset.group import GroupPlan
-from rls_bids.records import BoldRun, Note, Participant, PreparedRun
+from rls_bids.records import Anatomy, BoldRun, Note, Participant, PreparedRun
 from rls_bids.settings import Settings
 
 
@@ -28,7 +28,12 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
     ]
     for participant in participants:
         lines += ["", f"sub-{participant.label}"]
-        rows = [("T1w", anatomy.t1w, "") for anatomy in participant.anatomies if anatomy.t1w]
+        rows = [
+            ("T1w", path, "")
+            for anatomy in participant.anatomies
+            for path in (anatomy.t1w, *(anatomy.others if isinstance(anatomy, Anatomy) else ()))
+            if path
+        ]
         for session in participant.sessions:
             rows += [("BOLD", run.bold, _run_words(run)) for run in session.runs]
         lines += [f"  use   {kind:<4} {_short(path, root)}{words}" for kind, path, words in rows]
@@ -46,6 +51,7 @@ def _run_words(run: BoldRun | PreparedRun) -> str:
         kept = run.n_volumes - run.n_dropped
         return f"  ({kept} volumes, TR {run.repetition_time:g} s, by {run.generator})"
     timing = "slice timing" if run.slice_timing else "no slice timing"
+    timing += ", single-band reference" if run.sbref else ""
     start = f", the first {run.dummy_scans} dropped" if run.dummy_scans else ""
     echoes = f", {len(run.echoes)} echoes" if run.echoes else ""
     return f"  ({run.n_volumes} volumes{start}{echoes}, TR {run.repetition_time:g} s, {timing})"

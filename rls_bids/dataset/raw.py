@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rls_bids.dataset import checks
+from rls_bids.dataset.anatomies import choose_anatomies
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.echoes import group_echoes, order_echoes
 from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
-from rls_bids.dataset.filters import BidsFile, Query, Selection, natural_key, select
+from rls_bids.dataset.filters import BidsFile, Query, Selection, apply_queries, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.dataset.requests import STEPS
 from rls_bids.dataset.start import volumes_to_drop
@@ -28,8 +29,6 @@ from rls_bids.records import (
 from rls_bids.settings import BoldSettings
 
 NOTHING_FOR_ONE = "sub-{participant} has no {kind} image that can be used ({steps})."
-OTHER_T1W = "{used} is used; not used: {others}."
-BORROWED_T1W = "{where} has no T1w image of its own that can be used; {used} is used."
 NO_TASK = "{path} has no task- in its name."
 PHASE = "{path} is a phase image and is left out."
 
@@ -46,6 +45,7 @@ class Request:
     bids_dir: str
     t1w: tuple[tuple[str, Query], ...]
     bold: tuple[tuple[str, Query], ...]
+    sbref: tuple[tuple[str, Query], ...]
     session_labels: tuple[str, ...]
     settings: BoldSettings
     hash_content: Callable[[str], str]
@@ -83,7 +83,7 @@ def participant_record(
         runs += [run] if run else []
         notes += run_notes
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
-    chosen, anatomy_notes = _choose_anatomies(label, t1w.files, sessions, request)
+    chosen, anatomy_notes = choose_anatomies(label, t1w.files, sessions, request.hash_content)
     anatomies = {anatomy.t1w: anatomy for anatomy in chosen.values()}
     grouped = group_runs(label, runs, chosen)
     return Participant(
@@ -171,8 +171,8 @@ def _usable_run(
     if dummy_scans is None:
         return None, notes
     fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
-    if why_none:
-        notes = (*notes, _note(label, "warning", why_none, file.path))
+    sbref, why_no_sbref = _sbref(file, files, request)
+    whys = [_note(label, "warning", why, file.path) for why in (why_none, why_no_sbref) if why]
     entities = sorted(
         (name, file.entities[name]) for name in ("task", *RUN_ENTITIES) if name in file.entities
     )
@@ -181,7 +181,7 @@ def _usable_run(
         session=file.entities.get("ses"),
         entities=tuple(entities),
         bold=file.path,
-        content=_content(file, metadata, echoes, fieldmap, request),
+        content=_content(file, metadata, echoes, fieldmap, sbref, request),
         repetition_time=facts.repetition_time,
         n_volumes=facts.n_volumes,
         slice_timing=facts.slice_timing,
@@ -189,8 +189,24 @@ def _usable_run(
         dummy_scans=dummy_scans,
         echoes=echoes,
         fieldmap=fieldmap,
+        sbref=sbref,
     )
-    return run, notes
+    return run, (*notes, *whys)
+
+
+def _sbref(file: BidsFile, files: Sequence[BidsFile], request: Request) -> tuple[str | None, str]:
+    """Find the run's single-band reference unless the user leaves it out."""
+    if "sbref" in request.settings.ignore:
+        return None, ""
+
+    def key(one: BidsFile) -> dict[str, str]:
+        without = ("suffix", "extension", "part")
+        return {name: label for name, label in one.entities.items() if name not in without}
+
+    for other in apply_queries(files, request.sbref).files:
+        if key(other) == key(file):
+            return checks.check_sbref(other.path)
+    return None, ""
 
 
 def _content(
@@ -198,9 +214,10 @@ def _content(
     metadata: Mapping[str, Any],
     echoes: Sequence[tuple[str, float]],
     fieldmap: FieldMap | None,
+    sbref: str | None,
     request: Request,
 ) -> str:
-    """Return a hash of the image, what is used of its metadata, its echoes and its field map."""
+    """Return a hash of the images of a run and of what is used of its metadata."""
     image = request.hash_content(file.path)
     maps = [request.hash_content(path) for path in fieldmap_files(fieldmap)]
     used = {key: metadata.get(key) for key in _USED_METADATA}
@@ -208,6 +225,7 @@ def _content(
     if echoes:
         told["echoes"] = [(request.hash_content(path), time) for path, time in echoes]
     told |= {"fieldmap": asdict(fieldmap), "maps": maps} if fieldmap else {}
+    told |= {"sbref": request.hash_content(sbref)} if sbref else {}
     return image and fingerprint(**told)
 
 
@@ -246,56 +264,6 @@ def _anatomical_sessions(t1w: Selection, request: Request) -> set[str | None]:
     """Return the sessions with a T1w image, where no BOLD image says which are needed."""
     own: set[str | None] = {file.entities.get("ses") for file in t1w.files}
     return {session for session in own if session in request.session_labels} or own
-
-
-def _choose_anatomies(
-    label: str, files: Sequence[BidsFile], sessions: set[str | None], request: Request
-) -> tuple[dict[str | None, Anatomy], list[Note]]:
-    """Choose each session's own T1w image, else the participant's first; broken ones are noted."""
-    notes: dict[str, list[Note]] = {}
-    usable: dict[str, Anatomy] = {}
-    chosen: dict[str | None, Anatomy] = {}
-    extra: list[Note] = []
-    for session in sorted(sessions, key=lambda one: one or ""):
-        own = [file for file in files if file.entities.get("ses") == session]
-        others = [file for file in files if file not in own]
-        for file in (*own, *others):
-            if file.path not in notes:
-                anatomy, notes[file.path] = _anatomy(label, file, request)
-                usable |= {file.path: anatomy} if anatomy else {}
-            if file.path in usable:
-                chosen[session] = usable[file.path]
-                extra += _say_choice(label, session, file, own)
-                break
-    return chosen, [note for found in notes.values() for note in found] + extra
-
-
-def _say_choice(
-    label: str, session: str | None, used: BidsFile, own: Sequence[BidsFile]
-) -> list[Note]:
-    name = Path(used.path).name
-    if used not in own:
-        where = f"ses-{session}" if session else f"sub-{label}"
-        message = BORROWED_T1W.format(where=where, used=name)
-        return [_note(label, "info", message, used.path)]
-    others = [Path(file.path).name for file in own if file != used]
-    if not others:
-        return []
-    message = OTHER_T1W.format(used=name, others=", ".join(others))
-    return [_note(label, "info", message, used.path)]
-
-
-def _anatomy(label: str, file: BidsFile, request: Request) -> tuple[Anatomy | None, list[Note]]:
-    is_usable, notes = checks.check_t1w(file.path, label)
-    if not is_usable:
-        return None, list(notes)
-    anatomy = Anatomy(
-        participant=label,
-        session=file.entities.get("ses"),
-        t1w=file.path,
-        content=request.hash_content(file.path),
-    )
-    return anatomy, list(notes)
 
 
 def group_runs(

@@ -98,13 +98,15 @@ def bounds_of(volume: Volume, margin_mm: float = 0.0) -> Floats:
     An image without any such voxel gives the box of its whole grid.
     """
     inside = volume.data > 0
-    low, high = np.zeros(3), np.array(volume.data.shape) - 1.0
-    for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
-        occupied = np.flatnonzero(inside.any(axis=others))
-        if occupied.size:
-            low[axis], high[axis] = occupied[[0, -1]]
-    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    points = (low + corners * (high - low)) @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    if not inside.any():
+        inside = np.ones_like(inside)
+    # On an oblique grid the box of the indices would be much larger: of every row of voxels the
+    # first and the last are enough.
+    rows = np.argwhere(inside.any(axis=0))
+    occupied = inside[:, rows[:, 0], rows[:, 1]]
+    first, last = occupied.argmax(axis=0), len(inside) - 1 - occupied[::-1].argmax(axis=0)
+    indices = np.vstack([np.column_stack([end, rows]) for end in (first, last)])
+    points = indices @ volume.affine[:3, :3].T + volume.affine[:3, 3]
     return np.stack([points.min(axis=0) - margin_mm, points.max(axis=0) + margin_mm], axis=1)
 
 

@@ -158,6 +158,7 @@ class ExtractBrainInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="T1w image")
     mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="skip: has no skull")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of torch")
+    about = File(exists=True, desc="what `metadata` also says, .json")
     version = traits.Str(mandatory=True, desc="version of the numbers")
 
 
@@ -208,7 +209,8 @@ class ExtractBrain(SimpleInterface):
         self._results["skull_state"] = state
         self._results["method"] = method
         metadata = folder / "brain_extraction.json"
-        record = {"SkullStripped": is_stripped, "BrainExtraction": method}
+        about = json.loads(Path(self.inputs.about).read_text("utf-8")) if self.inputs.about else {}
+        record = {**about, "SkullStripped": is_stripped, "BrainExtraction": method}
         metadata.write_text(json.dumps(record), encoding="utf-8")
         self._results["metadata"] = str(metadata)
         return runtime

@@ -93,7 +93,7 @@ class Coregister(SimpleInterface):
         self._results["t1w_to_boldref"] = str(folder / "t1w_to_boldref.npy")
         self._results["boldref_to_t1w"] = save_itk_transforms(pull, folder / "boldref_to_t1w.txt")
         self._results |= _images(self.inputs, pull, shift, folder)
-        moved = _way(mask, affine, pull)
+        moved = mean_way(mask, affine, pull)
         record = {**placed.record, "MovedFromHeaderMm": round(moved, 3)}
         if shift is not None:
             record |= _shift_record(self.inputs, pull, shift, mask, affine)
@@ -226,7 +226,7 @@ def _bold_brain(inputs: Any, folder: Path) -> "tuple[Volume, NDArray[np.bool_]]"
     return load_volume(out), load_mask(folder / "staged_brain.nii.gz")[0]
 
 
-def _way(
+def mean_way(
     mask: "NDArray[np.bool_]", affine: "NDArray[np.float64]", pull: "NDArray[np.float64]"
 ) -> float:
     """Return the mean way (mm) of the brain from where the headers had it."""

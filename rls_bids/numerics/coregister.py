@@ -18,7 +18,7 @@ from scipy import ndimage, optimize
 from rls_bids.numerics.realign import parameters_to_matrix
 from rls_bids.numerics.resample import voxel_points
 
-VERSION = "2"
+VERSION = "3"
 
 N_BINS = 48
 HISTOGRAM_SIGMA = 1.5
@@ -27,6 +27,13 @@ TURN_RADIUS_MM = 60.0
 TURNS_DEGREES = (-20.0, 20.0)
 N_FINALISTS = 2
 SAME_MM = 3.0
+SLAB_MM = 100.0
+"""A field of view with a shorter edge does not hold a brain: what is outside is not known."""
+SLAB_STARTS_MM = (0.0, -8.0, 8.0)
+SLAB_GROWTH = 2
+NO_COST = 0.0
+LEAST_OVERLAP = 0.6
+"""Share of the points that must stay in a slab of those that the headers put there."""
 
 Float64Array = NDArray[np.float64]
 Cost = Callable[[Float64Array], float]
@@ -84,6 +91,10 @@ def coregister(
     -----
     The starts are the headers as they are, and the centres of both masks on each other: straight,
     and turned by 20° either way about each axis.
+
+    A slab (an edge of its field of view is shorter than ``SLAB_MM``) has another centre than the
+    brain, and beyond its edge the brain goes on. There the starts are the headers alone, also
+    moved across the slab, and only points within the slab are compared.
     """
     points = _around(fixed_mask, fixed_affine)
     centre = voxel_points(fixed_mask, fixed_affine).mean(axis=0)
@@ -91,13 +102,22 @@ def coregister(
     still = np.where(fixed_mask, fixed, np.float32(0))
     brain = np.where(moving_mask, moving, np.float32(0))
 
+    normal = _slab_normal(moving.shape, moving_affine)
+    if normal is not None:  # masks shrink at the faces of a slab, where the brain goes on
+        moving_mask = ndimage.binary_dilation(moving_mask, iterations=SLAB_GROWTH)
+    brain = np.where(moving_mask, moving, np.float32(0))
+
     def prepare(level: _Level) -> Cost:
         values = _sample(_smooth(still, fixed_affine, level.fwhm_mm), fixed_affine, points(level))
         volume = _smooth(brain, moving_affine, level.fwhm_mm)
-        return _cost(values, points(level), volume, moving_affine, centre)
+        is_slab = normal is not None
+        return _cost(values, points(level), volume, moving_affine, centre, is_slab=is_slab)
 
     coarse = prepare(_COARSE)
-    found = [_powell(coarse, start, _COARSE) for start in _starts(target - centre)]
+    starts = _starts(target - centre)
+    if normal is not None:
+        starts = [np.concatenate([step * normal, np.zeros(3)]) for step in SLAB_STARTS_MM]
+    found = [_powell(coarse, start, _COARSE) for start in starts]
     middle = prepare(_MIDDLE)
     better = [_powell(middle, parameters, _MIDDLE) for parameters in _finalists(found)]
     best, _ = min(better, key=lambda result: result[1])
@@ -140,6 +160,14 @@ def align(
         volume = _smooth(moving, moving_affine, level.fwhm_mm)
         found = _powell(_cost(values, points, volume, moving_affine, centre), found[0], level)
     return Rigid(matrix=_matrix(found[0], centre), cost=found[1])
+
+
+def _slab_normal(shape: tuple[int, ...], affine: Float64Array) -> Float64Array | None:
+    """Return the unit vector across a slab, ``None`` where the field of view holds a brain."""
+    edges = affine[:3, :3] * np.array(shape)
+    lengths = np.linalg.norm(edges, axis=0)
+    thin = int(np.argmin(lengths))
+    return edges[:, thin] / lengths[thin] if lengths[thin] < SLAB_MM else None
 
 
 def _between_voxels(points: Float64Array, affine: Float64Array, spacing_mm: float) -> Float64Array:
@@ -226,15 +254,18 @@ def _fill(
     matrix: Float64Array,
     volume: NDArray[np.float32],
     top: float,
-) -> None:
+    skip_outside: bool,
+) -> int:
     """Add every point to the joint histogram (n_bins, n_bins).
 
     ``rows`` are the fixed image's values in bins; the moving image is interpolated linearly at
     ``matrix @ points`` (voxels; zero outside) and ``top`` is its value in the last bin. A point
-    gives weight to the two bins around either value.
+    gives weight to the two bins around either value. Returns how many points were added: with
+    ``skip_outside`` those within the field of view.
     """
     last = joint.shape[0] - 1.001
     n_x, n_y, n_z = volume.shape
+    n_added = 0
     for n in range(points.shape[0]):
         p, q, r = points[n, 0], points[n, 1], points[n, 2]
         x = matrix[0, 0] * p + matrix[0, 1] * q + matrix[0, 2] * r + matrix[0, 3]
@@ -250,6 +281,9 @@ def _fill(
                     weight = weight_i * (v if step_j else 1.0 - v)
                     row = volume[i + step_i, j + step_j]
                     value += weight * ((1.0 - w) * row[k] + w * row[k + 1])
+        elif skip_outside:
+            continue
+        n_added += 1
         column = min(max(value / top, 0.0), 1.0) * last
         a, b = int(rows[n]), int(column)
         part_a, part_b = rows[n] - a, column - b
@@ -257,6 +291,7 @@ def _fill(
         joint[a, b + 1] += (1.0 - part_a) * part_b
         joint[a + 1, b] += part_a * (1.0 - part_b)
         joint[a + 1, b + 1] += part_a * part_b
+    return n_added
 
 
 def _cost(
@@ -265,21 +300,29 @@ def _cost(
     volume: NDArray[np.float32],
     affine: Float64Array,
     centre_mm: Float64Array,
+    *,
+    is_slab: bool = False,
 ) -> Cost:
     """Return the function of six scaled parameters that is minimised.
 
-    Points that leave the moving field of view keep the value zero: outside a brain is information.
+    Points that leave the moving field of view keep the value zero: outside a brain is
+    information. Those outside a slab are left out, and as many must stay as the headers have in.
     """
     top = float(np.percentile(volume[volume > 0], 99.5))
     highest = float(np.percentile(values[values > 0], 99.5))
     rows = np.clip(values / highest, 0.0, 1.0).astype(np.float64) * (N_BINS - 1.001)
     to_voxels = np.linalg.inv(affine)
 
-    def cost(parameters: Float64Array) -> float:
+    def fill(parameters: Float64Array) -> tuple[Float64Array, int]:
         pull = np.ascontiguousarray((to_voxels @ _matrix(parameters, centre_mm))[:3])
         joint = np.zeros((N_BINS, N_BINS))
-        _fill(joint, rows, points, pull, volume, top)
-        return -_normalised_information(joint)
+        return joint, _fill(joint, rows, points, pull, volume, top, is_slab)
+
+    least = max(1, LEAST_OVERLAP * fill(np.zeros(6))[1]) if is_slab else 1
+
+    def cost(parameters: Float64Array) -> float:
+        joint, n_points = fill(parameters)
+        return -_normalised_information(joint) if n_points >= least else NO_COST
 
     return cost
 

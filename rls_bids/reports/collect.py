@@ -13,7 +13,15 @@ from rls_bids.reports.methods import Facts, generators, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
 from rls_bids.reports.quality import quality_notes, quality_table
 from rls_bids.reports.results import Result, read_results
-from rls_bids.reports.texts import capitalised, figure_item, number, run_title
+from rls_bids.reports.texts import (
+    SBREF,
+    anatomy_words,
+    capitalised,
+    figure_item,
+    number,
+    reference_words,
+    run_title,
+)
 from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import Settings
 
@@ -116,7 +124,10 @@ def _anatomy(root: Path, label: str, results: Sequence[Result]) -> Section:
             for what in ("brainmask", "tissue", "normalization")
         )
         title = f"Session {session}" if session else "T1w image"
-        parts.append(Section(anchor=f"anatomy-{session or 'T1w'}", title=title, figures=figures))
+        own = (r for r in results if (r.product, r.session, r.entities) == ("t1w", session, {}))
+        told = tuple(words for result in own for words in anatomy_words(result.metadata))
+        anchor = f"anatomy-{session or 'T1w'}"
+        parts.append(Section(anchor=anchor, title=title, text=told, figures=figures))
     return Section(anchor="anatomy", title="Anatomy", parts=tuple(parts))
 
 
@@ -181,7 +192,7 @@ def _run(
     return Section(
         anchor=_anchor(session, run),
         title=capitalised(run_title(session, run)),
-        text=(PREPARED_RUN.format(generator=made_by[0]),) if made_by else (),
+        text=_run_text(results, session, run, made_by),
         tables=_run_tables(root, label, session, run, results, designs),
         figures=tuple(figures),
         parts=tuple(parts),
@@ -213,6 +224,16 @@ def _run_tables(
             table = quality_table(root, path, result.metadata)
             tables += [table] if table else []
     return tuple(tables)
+
+
+def _run_text(
+    results: Iterable[Result], session: str | None, run: Entities, made_by: Sequence[str]
+) -> tuple[str, ...]:
+    """Say who preprocessed a run, or which image of it was coregistered."""
+    if made_by:
+        return (PREPARED_RUN.format(generator=made_by[0]),)
+    own = (r for r in results if (r.product, r.session, r.run) == ("boldref", session, run))
+    return tuple(words for result in own for words in reference_words(result.metadata))
 
 
 def _anchor(session: str | None, run: Entities) -> str:
@@ -320,6 +341,8 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
         slice_timing=timing.pop() if len(timing) == 1 else None,
         distortion=tuple(sorted(distortion)),
+        is_averaged=any(result.metadata.get("Averaged") for result in results),
+        has_sbref=any(r.metadata.get("CoregistrationReference") == SBREF for r in results),
         discarded=tuple(sorted(discarded)),
         echoes=tuple(sorted(echoes)),
         preprocessing=_preprocessing(results) or generators(settings),

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 
 from rls_bids import __version__
 from rls_bids.dataset.derivatives import open_data_sets
@@ -17,6 +16,7 @@ from rls_bids.dataset.description import atomic_write
 from rls_bids.measures import MEASURES
 from rls_bids.numerics.steady import LEAST_EXCESS, N_DEVIATIONS
 from rls_bids.records import Seed
+from rls_bids.reports import wording
 from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
 from rls_bids.settings import Settings
@@ -28,44 +28,13 @@ NOT_DONE = "Asked for, but not finished here."
 
 _CITATION = re.compile(r"\[@([A-Za-z0-9_]+)\]")
 
-_STRATEGIES: Mapping[str, str] = MappingProxyType(
-    {
-        "acompcor": (
-            "acompcor: six head motion parameters with their derivatives, and five principal "
-            "components each of white matter and of cerebrospinal fluid [@compcor]"
-        ),
-        "24P": (
-            "24P: six head motion parameters, their derivatives, and the squares of both "
-            "[@satterthwaite2013]"
-        ),
-        "6P": "6P: six head motion parameters",
-        "none": "none: no nuisance regressors besides the mean",
-    }
-)
-_FIELD: Mapping[str, str] = MappingProxyType(
-    {
-        "phasediff": "the phase difference of two gradient echoes",
-        "two_phases": "the phases of two gradient echoes",
-        "fieldmap": "a measured field map",
-        "opposed": "a pair of images with opposed phase encoding [@andersson2003]",
-    }
-)
-_EXTRACTION: Mapping[str, str] = MappingProxyType(
-    {
-        "ROBEX": "the brain was extracted with ROBEX [@robex]",
-        "deepbet": "the brain was extracted with deepbet [@deepbet]",
-        "zeros of the image": (
-            "the image came without skull, so its own non-zero voxels were the brain mask"
-        ),
-    }
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What only the results tell; empty values are left open in the text.
 
-    ``distortion`` are the kinds of field map that were used ("": none).
+    ``distortion`` are the kinds of field map that were used ("": none). ``is_averaged`` says that
+    a T1w image is a mean, ``has_sbref`` that a run's BOLD reference is a single-band image.
     ``discarded`` and ``echoes`` are numbers a run of volumes at the start and of combined echoes.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
@@ -77,6 +46,8 @@ class Facts:
     brain_extraction: str = ""
     slice_timing: bool | None = None
     distortion: tuple[str, ...] = ()
+    is_averaged: bool = False
+    has_sbref: bool = False
     discarded: tuple[int, ...] = ()
     echoes: tuple[int, ...] = ()
     preprocessing: tuple[str, ...] = ()
@@ -175,13 +146,13 @@ def _preprocessing(settings: Settings, facts: Facts) -> str:
 
 
 def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> str:
-    extraction = _EXTRACTION.get(
+    extraction = wording.EXTRACTION.get(
         facts.brain_extraction,
         "the brain was extracted with ROBEX [@robex], or with deepbet [@deepbet] where it is "
         "installed, unless the image had no skull",
     )
     if settings.anat.skull_strip == "skip":
-        extraction = _EXTRACTION["zeros of the image"]
+        extraction = wording.EXTRACTION["zeros of the image"]
     engine = f" (antspyx {installed['antspyx']})" if "antspyx" in installed else ""
     template = " [@mni2009c]" if settings.anat.space == BUILT_IN_SPACE else ""
     sloppy = (
@@ -189,11 +160,13 @@ def _anatomy(settings: Settings, facts: Facts, installed: Mapping[str, str]) -> 
         if settings.anat.sloppy
         else ""
     )
+    average = wording.AVERAGE if facts.is_averaged else ""
     return (
-        f"The T1w image was corrected for intensity non-uniformity with N4 [@n4]{engine}; "
-        f"{extraction}. Grey matter, white matter and cerebrospinal fluid were segmented with "
-        f"Atropos [@atropos]. The brain was registered to {settings.anat.space}{template} by "
-        f"rigid, affine and symmetric diffeomorphic (SyN) transforms [@syn].{sloppy}"
+        f"{average}The T1w image was corrected for intensity non-uniformity with N4 [@n4]"
+        f"{engine}; {extraction}. Grey matter, white matter and cerebrospinal fluid were "
+        "segmented with Atropos [@atropos]. The brain was registered to "
+        f"{settings.anat.space}{template} by rigid, affine and symmetric diffeomorphic (SyN) "
+        f"transforms [@syn].{sloppy}"
     )
 
 
@@ -218,6 +191,8 @@ def _bold(settings: Settings, facts: Facts) -> str:
         for number in facts.echoes
     ]
     joined = f"Head motion, {'distortion, ' * any(facts.distortion)}coregistration"
+    if facts.has_sbref:
+        sentences.append(wording.SBREF)
     sentences.append(
         "The BOLD reference was registered rigidly to the T1w image by mutual information "
         f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
@@ -245,7 +220,7 @@ def _start(asked: int | None, found: tuple[int, ...]) -> list[str]:
 
 def _distortion(kinds: tuple[str, ...]) -> str:
     """Say how the susceptibility distortion was corrected, and whether in every run."""
-    used = [_FIELD[kind] for kind in kinds if kind]
+    used = [wording.FIELD[kind] for kind in kinds if kind]
     if not used:
         return "Susceptibility distortion was not corrected."
     where = " in the runs that had a field map" if "" in kinds else ""
@@ -257,7 +232,7 @@ def _distortion(kinds: tuple[str, ...]) -> str:
 
 def _denoising(settings: Settings) -> str:
     denoise = settings.denoise
-    listed = "; ".join(_STRATEGIES.get(name, name) for name in denoise.strategies)
+    listed = "; ".join(wording.STRATEGIES.get(name, name) for name in denoise.strategies)
     if denoise.fd_threshold_mm > 0:
         censoring = (
             "Volumes with a framewise displacement above "

@@ -4,11 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from rls_bids.records import Entities
 from rls_bids.reports.pages import FigureItem
 
 NOTHING = "–"
+AVERAGED = "The average of {n} T1w images: {names}."
+SBREF = "single-band reference"
+SBREF_USED = (
+    "The single-band reference was coregistered, after rigid alignment to the mean of the run "
+    "({moved:.1f} mm on average, correlation {fit:.2f})."
+)
+SBREF_NOT_USED = (
+    "The mean of the run was coregistered: after alignment the single-band reference did not "
+    "agree with it (correlation {fit:.2f})."
+)
+NOT_AVERAGED = "{name} was left out of the average: {reason}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +127,30 @@ def figure_item(
         caption=caption or words.caption,
         reason="" if shown else reason,
     )
+
+
+def anatomy_words(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say of which images the T1w image of a session is the average, from its sidecar."""
+    if "Averaged" not in metadata:
+        return ()
+    names = [str(uri).rpartition("/")[2] for uri in metadata["Sources"]]
+    left = (
+        NOT_AVERAGED.format(
+            name=str(each["Image"]).rpartition("/")[2], reason=str(each["Reason"]).rstrip(".")
+        )
+        for each in metadata["NotAveraged"]
+    )
+    return (AVERAGED.format(n=len(names), names=", ".join(names)), *left)
+
+
+def reference_words(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say which image was coregistered where a run has a single-band reference."""
+    if "CoregistrationReference" not in metadata:
+        return ()
+    fit = float(metadata["ReferenceCorrelation"])
+    if metadata["CoregistrationReference"] == SBREF:
+        return (SBREF_USED.format(moved=metadata["ReferenceMovedMm"], fit=fit),)
+    return (SBREF_NOT_USED.format(fit=fit),)
 
 
 def run_title(session: str | None, run: Entities) -> str:

@@ -3,12 +3,14 @@
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
+from rls_bids.dataset.description import bids_uri
 from rls_bids.interfaces.anat import BiasCorrect, ExtractBrain, SegmentTissue
 from rls_bids.interfaces.figures import PlotAnatomy
+from rls_bids.interfaces.heads import AverageHeads
 from rls_bids.interfaces.registration import NormalizeToTemplate, ResampleToStandard
 from rls_bids.records import Anatomy, Template
 from rls_bids.settings import AnatSettings, RunSettings
-from rls_bids.workflows.metadata import ANAT_VERSION
+from rls_bids.workflows.metadata import ANAT_VERSION, AVERAGE_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_sink
 from rls_bids.workflows.stages import TISSUES, Place, Stage
 
@@ -80,18 +82,35 @@ def init_anat_wf(
             ),
         ]
     )
+    if anatomy.others:
+        _add_average(workflow, anatomy, place)
     _add_outputs(workflow, stage, place, template)
     return workflow
+
+
+def _add_average(workflow: pe.Workflow, anatomy: Anatomy, place: Place) -> None:
+    """Begin with the average of several images instead of the one."""
+    paths = [anatomy.t1w, *anatomy.others]
+    average = pe.Node(
+        AverageHeads(
+            in_files=paths,
+            uris=[bids_uri(path, place.output_dir, place.bids_dir) for path in paths],
+            version=AVERAGE_VERSION,
+        ),
+        name="average",
+        mem_gb=2,
+    )
+    workflow.connect(average, "out_file", workflow.get_node("bias_correction"), "in_file")
+    workflow.connect(average, "metadata", workflow.get_node("brain_extraction"), "about")
 
 
 def _make_nodes(
     anatomy: Anatomy, template: Template, place: Place, anat: AnatSettings, run: RunSettings
 ) -> tuple[pe.Node, ...]:
     """Return the nodes in the order of the methods section."""
-    bias = pe.Node(
-        BiasCorrect(in_file=anatomy.t1w, sloppy=anat.sloppy, version=ANAT_VERSION),
-        name="bias_correction",
-    )
+    bias = pe.Node(BiasCorrect(sloppy=anat.sloppy, version=ANAT_VERSION), name="bias_correction")
+    if not anatomy.others:
+        bias.inputs.in_file = anatomy.t1w
     brain = pe.Node(
         ExtractBrain(mode=anat.skull_strip, n_threads=run.omp_nthreads, version=ANAT_VERSION),
         name="brain_extraction",
@@ -144,6 +163,8 @@ def _add_outputs(workflow: pe.Workflow, stage: Stage, place: Place, template: Te
         sink = add_sink(workflow, stage.product(key), place, node[source], field)
         if key in {"t1w", "t1w_std"}:
             workflow.connect(node["brain_extraction"], "metadata", sink, "metadata_file")
+        elif "average" in node:
+            workflow.connect(node["average"], "metadata", sink, "metadata_file")
     figures = pe.Node(PlotAnatomy(template=template.brain), name="figures")
     workflow.connect(
         [

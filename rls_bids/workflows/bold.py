@@ -7,6 +7,7 @@ from rls_bids.interfaces.bold import EstimateMotion, ResampleSeries
 from rls_bids.interfaces.coregistration import Coregister
 from rls_bids.interfaces.denoise import ComputeConfounds
 from rls_bids.interfaces.fieldmap import EstimateField
+from rls_bids.interfaces.sbref import PlaceReference
 from rls_bids.numerics import confounds, echoes, realign, resample, slicetiming
 from rls_bids.records import BoldRun, FieldMap
 from rls_bids.settings import DenoiseSettings
@@ -53,7 +54,6 @@ def init_bold_wf(
     motion, coregister, resampling, nuisance = _make_nodes(bold_run, denoise)
     workflow.connect(
         [
-            (motion, coregister, [("boldref", "boldref")]),
             (
                 inputnode,
                 coregister,
@@ -70,10 +70,23 @@ def init_bold_wf(
             (coregister, outputnode, [("metadata", "coregistration")]),
         ]
     )
+    if bold_run.sbref:
+        _add_reference(workflow, bold_run.sbref)
+    else:
+        workflow.connect(motion, "boldref", coregister, "boldref")
     if bold_run.fieldmap:
         _add_fieldmap(workflow, bold_run.fieldmap, bold_run.bold)
     add_outputs(workflow, stage, place, bold_run, denoise)
     return workflow
+
+
+def _add_reference(workflow: pe.Workflow, sbref: str) -> None:
+    """Coregister the single-band reference, aligned to the mean, instead of the mean."""
+    reference = pe.Node(
+        PlaceReference(sbref=sbref, version=COREGISTRATION_VERSION), name="reference", mem_gb=1
+    )
+    workflow.connect(workflow.get_node("head_motion"), "boldref", reference, "boldref")
+    workflow.connect(reference, "boldref", workflow.get_node("coregistration"), "boldref")
 
 
 def _add_fieldmap(workflow: pe.Workflow, fieldmap: FieldMap, bold: str) -> None:

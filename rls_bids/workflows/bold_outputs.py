@@ -31,6 +31,8 @@ def add_outputs(
     workflow.connect(
         node["coregistration"], "metadata", sinks["boldref_to_t1w_xfm"], "metadata_file"
     )
+    if "reference" in node:
+        workflow.connect(node["reference"], "metadata", sinks["boldref"], "metadata_file")
     if "preproc_bold" in stage:
         resampling = node["resampling"]
         add_series_sink(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rls_bids.interfaces import anat
 from rls_bids.numerics import (
+    average,
     boundary,
     confounds,
     coregister,
@@ -35,6 +36,7 @@ KERNELS = (
 )
 PREPROCESSING = KERNELS[:9]
 ANAT_VERSION = anat.VERSION
+AVERAGE_VERSION = f"{average.VERSION}-{coregister.VERSION}"
 COREGISTRATION_VERSION = f"{coregister.VERSION}-{boundary.VERSION}-{fieldmap.VERSION}"
 FIELDMAP_VERSION = f"{fieldmap.VERSION}-{opposed.VERSION}"
 

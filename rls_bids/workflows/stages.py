@@ -27,6 +27,7 @@ from rls_bids.records import (
 from rls_bids.settings import AnatSettings, Settings
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
+    AVERAGE_VERSION,
     PREPROCESSING,
     distortion_of,
     echoes_of,
@@ -76,17 +77,18 @@ def anat_stage(
         content=anatomy.content,
         settings=asdict(anat),
         template=template.sha256,
-        version=ANAT_VERSION,
+        version=f"{ANAT_VERSION}-{AVERAGE_VERSION}" if anatomy.others else ANAT_VERSION,
         random_seed=seed,
     )
     owner = (anatomy.participant, anatomy.session)
+    sources = [anatomy.t1w, *anatomy.others]
     products = []
 
     def add(
         key: str, name: str, description: str, entities: dict[str, str], **extra: object
     ) -> None:
         path = naming.derivative(name, *owner, **entities)
-        products.append(make_product(place, stamp, key, path, description, [anatomy.t1w], **extra))
+        products.append(make_product(place, stamp, key, path, description, sources, **extra))
 
     for suffix, entities in (("", {}), ("_std", place.std)):
         where = " on the standard grid" if suffix else ""
@@ -136,7 +138,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
     entities: dict[str, Any] = dict(run.entities)
     sources = [
         *run.images,
-        *fieldmap_files(run.fieldmap),
+        *(*fieldmap_files(run.fieldmap), *([run.sbref] if run.sbref else [])),
         f"{place.output_dir}/{anat.product('t1w').path}",
     ]
     told = timing_of(run, settings.bold) | distortion_of(run) | echoes_of(run)
@@ -159,7 +161,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
             **extra,
         )
         for key, description, std, extra in (
-            *_run_products(place, told),
+            *_run_products(place, told, run),
             *(level_full if settings.run.level == "full" else ()),
         )
     )
@@ -169,12 +171,16 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
 
 
 def _run_products(
-    place: Place, told: dict[str, object]
+    place: Place, told: dict[str, object], run: BoldRun
 ) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield key, description, entities of the grid and more metadata of each product of a run."""
     yield (
         "boldref",
-        "Mean of the volumes after head motion correction"
+        (
+            "Single-band reference, aligned to the mean after head motion correction"
+            if run.sbref
+            else "Mean of the volumes after head motion correction"
+        )
         + (", distortion taken off." if told["DistortionCorrection"] else "."),
         {},
         {"SkullStripped": False, "DistortionCorrection": told["DistortionCorrection"]},

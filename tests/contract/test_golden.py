@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rls_bids.numerics import coregister, realign, resample, slicetiming
+from rls_bids.numerics import average, coregister, realign, resample, slicetiming
 
 MESSAGE = "numbers changed: raise VERSION, then store the new golden values"
 SHAPE = (18, 20, 16)
@@ -54,18 +54,35 @@ def test_resample() -> None:
 
 
 def test_coregister() -> None:
-    assert coregister.VERSION == "2", MESSAGE
+    assert coregister.VERSION == "3", MESSAGE
     fixed = head()
     moving = ndimage.gaussian_filter(1200 - head((5.0, -4.0, 3.0)), 0.5).astype(np.float32)
     masks = fixed > 300, head((5.0, -4.0, 3.0)) > 300
     moving = np.where(masks[1], moving, np.float32(0))
-    found = coregister.coregister(fixed, AFFINE, masks[0], moving, AFFINE, masks[1])
-    np.testing.assert_allclose(found.matrix[:3, 3], COREGISTER, atol=2e-3, err_msg=MESSAGE)
-    assert found.cost == pytest.approx(COREGISTER_COST, abs=1e-5)
+    wide = AFFINE.copy()  # a field of view of a whole head
+    wide[:3, 3] -= 10 * np.diag(AFFINE)[:3]
+    for volume, mask, affine, shift, cost in (
+        (np.pad(moving, 10), np.pad(masks[1], 10), wide, COREGISTER, COREGISTER_COST),
+        (moving, masks[1], AFFINE, COREGISTER_SLAB, COREGISTER_SLAB_COST),
+    ):
+        found = coregister.coregister(fixed, AFFINE, masks[0], volume, affine, mask)
+        np.testing.assert_allclose(found.matrix[:3, 3], shift, atol=2e-3, err_msg=MESSAGE)
+        assert found.cost == pytest.approx(cost, abs=1e-5)
 
 
+def test_average() -> None:
+    assert average.VERSION == "1", MESSAGE
+    found = average.average_heads((head(), AFFINE), [(head((2.0, -1.0, 1.5)) * 1.5, AFFINE)])
+    np.testing.assert_allclose(found.matrices[0][:3, 3], AVERAGE_SHIFT, atol=2e-3, err_msg=MESSAGE)
+    np.testing.assert_allclose(found.data[[5, 9, 12], 10, 8], AVERAGE, rtol=1e-3, err_msg=MESSAGE)
+
+
+AVERAGE_SHIFT = [2.000584, -1.013069, 1.505025]
+AVERAGE = [598.03967, 1391.1421, 1234.6553]
 REALIGN = [-0.499733, -0.198406, 0.203394, -0.165001]
 SLICETIMING = [665.26874, 1375.1886, 117.980255]
 RESAMPLE = [1399.8595, 889.70245, 827.3639]
 COREGISTER = [4.900064, -3.963064, 3.096807]
 COREGISTER_COST = -1.159783
+COREGISTER_SLAB = [4.907079, -3.968106, 3.084019]
+COREGISTER_SLAB_COST = -1.160188

@@ -17,7 +17,7 @@ from rls_bids.resources import default_seeds
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import build_settings
 from rls_bids.workflows.participant import init_participants_wf
-from tests.factories import write_dataset
+from tests.factories import bold_array, write_dataset, write_nifti
 
 ONE_RUN: dict[str | None, dict[str, Any]] = {None: {}}
 TWO_RUNS = {None: {"bold": ["task-rest_run-1", "task-rest_run-2"]}}
@@ -243,6 +243,39 @@ def test_building_loads_no_image_library(tmp_path: Path) -> None:
     loaded = set(done.stdout.split())
     assert "nipype" in loaded
     assert loaded.isdisjoint({"ants", "nilearn", "matplotlib", "sklearn"})
+
+
+def test_repeated_t1w_images_are_averaged_before_anything_else(tmp_path: Path) -> None:
+    graph = expand(tmp_path, {None: {"t1w": ["run-1", "run-2"]}})
+    assert sources_of(graph, "anat.bias_correction") == {"in_file": "anat.average.out_file"}
+    assert sources_of(graph, "anat.brain_extraction")["about"] == "anat.average.metadata"
+    node = node_of(graph, "anat.average")
+    assert node.inputs.uris == [f"bids:raw:sub-01/anat/sub-01_run-{n}_T1w.nii.gz" for n in (1, 2)]
+    assert [Path(path).name for path in node.inputs.in_files] == [
+        f"sub-01_run-{n}_T1w.nii.gz" for n in (1, 2)
+    ]
+    assert sources_of(graph, "anat.ds_dseg")["metadata_file"] == "anat.average.metadata"
+    alone = expand(tmp_path / "one", ONE_RUN)
+    assert "anat.average" not in names_of(alone)
+    assert "metadata_file" not in sources_of(alone, "anat.ds_dseg")
+
+
+@pytest.mark.parametrize("ignore", [(), ("sbref",)])
+def test_a_single_band_reference_is_coregistered_unless_it_is_left_out(tmp_path, ignore):
+    write_nifti(tmp_path / "bids/sub-01/func/sub-01_task-rest_sbref.nii.gz", bold_array()[..., 0])
+    graph = expand(tmp_path, ONE_RUN, bold__ignore=ignore)
+    motion = "ses_rest.bold_0.head_motion.boldref"
+    placed = sources_of(graph, "bold_0.coregistration")["boldref"]
+    if ignore:
+        assert placed == motion
+        return
+    assert placed == "ses_rest.bold_0.reference.boldref"
+    assert sources_of(graph, "bold_0.reference") == {"boldref": motion}
+    sink = sources_of(graph, "bold_0.ds_boldref")
+    assert sink["metadata_file"] == "ses_rest.bold_0.reference.metadata"
+    told = node_of(graph, "bold_0.ds_boldref").inputs.metadata
+    assert told["Description"].startswith("Single-band reference")
+    assert "bids:raw:sub-01/func/sub-01_task-rest_sbref.nii.gz" in told["Sources"]
 
 
 FIELD = {"B0FieldIdentifier": "gre"}

@@ -102,6 +102,15 @@ def test_bounds_of_a_box_and_of_an_empty_image():
     np.testing.assert_allclose(planes.bounds_of(empty), planes.world_extent(empty))
 
 
+def test_bounds_are_those_of_what_is_shown_on_an_oblique_grid():
+    turn = np.eye(4)
+    turn[:2, :2] = np.sqrt(0.5) * np.array([[1, -1], [1, 1]])
+    ball = (np.linalg.norm(np.indices((41, 41, 41)) - 20, axis=0) <= 15).astype(np.float32)
+    found = planes.bounds_of(planes.Volume(data=ball, affine=turn))
+    middle = turn[:3, :3] @ (20, 20, 20)
+    np.testing.assert_allclose(found - middle[:, None], [[-15, 15]] * 3, atol=0.5)
+
+
 def test_slices_say_their_side():
     assert planes.position_label("sagittal", -18) == "x = −18 mm (L)"
     assert planes.position_label("sagittal", 18.2) == "x = 18 mm (R)"

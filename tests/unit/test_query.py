@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rls_bids.dataset import query, raw, requests
+from rls_bids.dataset import anatomies, query, raw, requests
 from rls_bids.dataset.description import write_json
 from rls_bids.dataset.echoes import ONE_ECHO
 from rls_bids.dataset.plan import plan_text
@@ -70,7 +70,7 @@ def test_records(root: Path) -> None:
     assert [one.session for one in second.sessions] == ["A", "B"]
     assert {one.anatomy.session for one in second.sessions} == {"A"}
     assert len(second.anatomies) == 1
-    borrowed = raw.BORROWED_T1W.format(where="ses-B", used="sub-02_ses-A_T1w.nii.gz")
+    borrowed = anatomies.BORROWED_T1W.format(where="ses-B", used="sub-02_ses-A_T1w.nii.gz")
     assert borrowed in [note.message for note in second.notes]
 
 
@@ -229,7 +229,7 @@ def test_choice_of_the_t1w_image(tmp_path: Path) -> None:
     one = index(root)[0]
     assert [anatomy.session for anatomy in one.anatomies] == ["A", "B"]
     assert one.sessions[1].anatomy.t1w.endswith("sub-01_ses-B_acq-z_T1w.nii.gz")
-    assert raw.OTHER_T1W.format(
+    assert anatomies.OTHER_T1W.format(
         used="sub-01_ses-B_acq-z_T1w.nii.gz",
         others="sub-01_ses-B_run-1_T1w.nii.gz, sub-01_ses-B_run-2_T1w.nii.gz",
     ) in [note.message for note in one.notes]

@@ -252,6 +252,25 @@ def test_coregistration_from_far(standard, name):
     assert error.mean() <= 0.5
 
 
+@pytest.mark.parametrize("low", [10, 17, 24])
+def test_a_slab_is_found_from_the_headers(standard, low):
+    """36 mm of brain, 8 mm and 5 degrees away; its centre is not the brain's."""
+    pull = parameters_to_matrix(np.array([3, 5, -5, 0.05, -0.06, 0.03]), CENTRE)
+    brain, mask, affine = standard
+    bold, grid = bold_of(standard, pull)
+    slab, grid = bold[:, :, low : low + 9], grid.copy()
+    grid[:3, 3] += grid[:3, 2] * low
+    slab_mask = ndimage.binary_opening(slab > 40)  # as masks are, eaten away at the faces
+    found = coregister(brain, affine, mask, slab, grid, slab_mask)
+    points = voxel_points(mask, affine)
+    voxels = np.linalg.inv(grid) @ pull @ np.vstack([points.T, np.ones(len(points))])
+    points = points[np.all((voxels[:3].T >= 0) & (np.array(slab.shape) - 1 >= voxels[:3].T), 1)]
+    assert 0.1 < len(points) / np.count_nonzero(mask) < 0.5
+    difference = found.matrix - pull
+    error = np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1)
+    assert error.mean() <= 1.0
+
+
 @pytest.mark.parametrize("is_same_grid", [True, False])
 def test_images_of_one_session_are_aligned_from_their_headers(standard, is_same_grid):
     """Another contrast, a bright rim around the head, 4 mm and 3 degrees away or in place."""
