@@ -15,6 +15,7 @@ from rls_bids.phantom.spec import CohortSpec
 N_PER_GROUP = 2
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all end-to-end tests on one worker: they share a cohort and use every core."""
     for item in items:
