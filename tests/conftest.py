@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 # Before numpy or ITK is imported: the tests share few cores, and sums must not depend on them.
 for _variable in (
@@ -24,6 +25,19 @@ REPO = Path(__file__).resolve().parents[1]
 # The same examples every time, and no deadline on a busy machine.
 settings.register_profile("rls_bids", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("rls_bids")
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist nobody calls it
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one worker, and all end-to-end tests, which share a cohort, to one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "tests/e2e" if path.startswith("tests/e2e/") else path
+
+    return ByFile(config, log)
 
 
 @pytest.fixture
