@@ -26,7 +26,7 @@ def dice(one: BoolArray, other: BoolArray) -> float:
     0.5
     """
     total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2.0 * np.count_nonzero(one & other) / total if total else float("nan")
+    return float(2.0 * np.count_nonzero(one & other) / total) if total else float("nan")
 
 
 def coverage(region: BoolArray, measured: BoolArray) -> float:
@@ -38,7 +38,7 @@ def coverage(region: BoolArray, measured: BoolArray) -> float:
     0.75
     """
     n_voxels = np.count_nonzero(region)
-    return np.count_nonzero(region & measured) / n_voxels if n_voxels else float("nan")
+    return float(np.count_nonzero(region & measured) / n_voxels) if n_voxels else float("nan")
 
 
 def rls_regions(brain: BoolArray, affine: FloatArray) -> dict[str, BoolArray]:
