@@ -34,7 +34,7 @@ $(VENV)/.setup-dev: $(VENV)/.setup
 setup: $(VENV)/.setup  ## make .venv with the app and what its tests need
 
 test: setup  ## run the tests (under 20 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(N_CPUS) --dist loadgroup
 
 test-all: setup  ## run the slow tests too
 	$(BIN)/python -m pytest -m 'slow or not slow'

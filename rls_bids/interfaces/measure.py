@@ -1,6 +1,7 @@
 """Measures: load the usable runs of a session, call one measure, save its maps."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,14 @@ def region_on_grid(
     Returns
     -------
     (X, Y, Z) bool array
+        Read-only.
     """
+    return _region(name, shape, affine.tobytes(), space)
+
+
+# Every participant of a process asks for the same few regions of the same grid.
+@lru_cache(maxsize=16)
+def _region(name: str, shape: tuple[int, ...], affine: bytes, space: str) -> "NDArray[np.bool_]":
     import numpy as np
 
     from rls_bids.numerics.resample import resample_volume, voxel_points
@@ -148,10 +156,12 @@ def region_on_grid(
 
     region = locate_region(name)
     probability, atlas_affine = load_probability(region)
-    points = voxel_points(np.ones(shape, dtype=bool), affine)
-    points = points_to_space(points, space, region.space)
+    grid = np.frombuffer(affine).reshape(4, 4)
+    points = points_to_space(voxel_points(np.ones(shape, bool), grid), space, region.space)
     values = resample_volume(probability, atlas_affine, points, order=1)
-    return np.asarray((values >= region.threshold).reshape(shape))
+    found = np.asarray((values >= region.threshold).reshape(shape))
+    found.setflags(write=False)
+    return found
 
 
 def _session_metadata(statuses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

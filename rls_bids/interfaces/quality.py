@@ -94,10 +94,13 @@ class MeasureQuality(SimpleInterface):
 
         from rls_bids.interfaces.measure import seed_record
         from rls_bids.interfaces.tables import save_table
+        from rls_bids.resources.templates import standard_head
 
         given, folder = self.inputs, Path(runtime.cwd)
         seeds = [seed_record(seed) for seed in given.seeds]
-        row = _of_motion(given) | _of_registration(given) | _of_coverage(given, seeds)
+        _, head, _ = standard_head(given.template, given.space, given.resolution)
+        row = _of_motion(given) | _of_registration(given, head)
+        row |= _of_coverage(given, seeds, head)
         named = {name: f"{value:.5g}" for name, value in row.items() if np.isfinite(value)}
         save_table({name: np.array([named.get(name, "n/a")]) for name in row}, folder / "q.tsv")
         write_json(folder / "q.json", _explain(row) | {"CutOff": cut_off(row)})
@@ -144,10 +147,9 @@ def _of_motion(given: Any) -> dict[str, float]:
     }
 
 
-def _of_registration(given: Any) -> dict[str, float]:
+def _of_registration(given: Any, brain: "NDArray[np.bool_]") -> dict[str, float]:
     from rls_bids.interfaces.images import load_mask
     from rls_bids.numerics.quality import dice
-    from rls_bids.resources.templates import standard_head
 
     told = read_json(given.coregistration) if given.coregistration else {}
     names = {
@@ -160,21 +162,20 @@ def _of_registration(given: Any) -> dict[str, float]:
     row = {name: float(told.get(key, "nan")) for name, key in names.items()}
     row["dice_normalisation"] = float("nan")
     if given.brain_std:
-        _, brain, _ = standard_head(given.template, given.space, given.resolution)
         row["dice_normalisation"] = dice(load_mask(given.brain_std)[0], brain)
     return row
 
 
-def _of_coverage(given: Any, seeds: "Sequence[Seed]") -> dict[str, float]:
+def _of_coverage(
+    given: Any, seeds: "Sequence[Seed]", brain: "NDArray[np.bool_]"
+) -> dict[str, float]:
     """Return the measured shares of brain, regions of RLS findings, and seed networks."""
     import numpy as np
 
     from rls_bids.interfaces.images import load_mask
     from rls_bids.numerics.quality import coverage, rls_regions
-    from rls_bids.resources.templates import standard_head
 
     measured, affine = load_mask(given.mask)
-    _, brain, _ = standard_head(given.template, given.space, given.resolution)
     row = {"coverage_brain": coverage(brain, measured)}
     for name, region in rls_regions(brain, affine).items():
         row[f"coverage_{name}"] = coverage(region, measured)

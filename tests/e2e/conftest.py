@@ -15,6 +15,13 @@ from rls_bids.phantom.spec import CohortSpec
 N_PER_GROUP = 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all end-to-end tests on one worker: they share a cohort and use every core."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
 @dataclass(frozen=True)
 class Finished:
     """What a call of the app printed, how it ended, and how long it took."""
