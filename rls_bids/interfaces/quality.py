@@ -34,8 +34,8 @@ COLUMNS = {
         "",
     ),
     "dice_normalisation": ("Overlap (Dice) of the normalised brain and the template's.", ""),
-    "coregistration_cost": ("Minus the normalised mutual information; lower is better.", ""),
-    "boundary_cost": ("Cost of boundary-based registration, 0 to 2; lower is better.", ""),
+    "coregistration_cost": ("Coregistration: minus mutual information (lower is better).", ""),
+    "boundary_cost": ("Coregistration: cost on the boundary, 0 to 2 (lower is better).", ""),
     "boundary_wrong_share": (
         "Share of the white-matter boundary where grey matter is not brighter; chance is 0.5.",
         "",
