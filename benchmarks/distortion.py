@@ -18,7 +18,7 @@ import numpy as np
 
 from rls_bids.dataset.description import read_json
 from rls_bids.interfaces.fieldmap import EstimateField
-from rls_bids.numerics.fieldmap import line_time, phase_encoding, unwarp
+from rls_bids.numerics.fieldmap import axis_and_sign, line_time, unwarp
 from rls_bids.phantom.bold import on_bold_grid, place_bold, resting_head
 from rls_bids.phantom.cohort import load_model, make_person
 from rls_bids.phantom.distortion import ECHO_SPACING_S, ECHO_TIMES_S, Encoding, direction, encoding
@@ -79,7 +79,7 @@ def _shown(plan: Plan, head: tuple[Any, ...], encoded: Encoding | None) -> Float
 def _polarity(plan: Plan, found: Floats, images: list[Floats32], far: Floats) -> list[float]:
     """Difference from the head as it is with the right and the wrong sign, relative to none."""
     still, seen = images
-    axis, sign = phase_encoding(direction(plan.spec.bold_orientation, plan.spec.phase_encoding))
+    axis, sign = axis_and_sign(direction(plan.spec.bold_orientation, plan.spec.phase_encoding))
     shift = found * sign * line_time(still.shape[axis], echo_spacing_s=ECHO_SPACING_S)
     right, none, wrong = (
         np.abs(unwarp(seen, factor * shift, axis) - still)[far].mean() for factor in (1, 0, -1)
@@ -88,7 +88,7 @@ def _polarity(plan: Plan, found: Floats, images: list[Floats32], far: Floats) ->
 
 
 def _lines(plan: Plan, shape: tuple[int, ...]) -> int:
-    axis, _ = phase_encoding(direction(plan.spec.bold_orientation, plan.spec.phase_encoding))
+    axis, _ = axis_and_sign(direction(plan.spec.bold_orientation, plan.spec.phase_encoding))
     return shape[axis]
 
 

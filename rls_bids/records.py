@@ -53,7 +53,8 @@ class FieldMap:
     ``images`` are the phase difference, both phases, the map itself (in ``units``), or the image
     encoded like the run and the opposed one; ``echo_times_s`` belong to the phases.
     ``direction`` is the run's (BIDS); ``line_time_s``, the run's, is the time in which 1 Hz
-    shifts it by one voxel, and ``image_line_times_s`` are those of opposed images.
+    shifts it by one voxel; ``image_direction`` is that of the first of two opposed images on its
+    own grid, and ``image_line_times_s`` belong to both.
     """
 
     kind: Literal["phasediff", "two_phases", "fieldmap", "opposed"]
@@ -63,6 +64,7 @@ class FieldMap:
     magnitude: str | None = None
     echo_times_s: tuple[float, ...] = ()
     units: str = ""
+    image_direction: str = ""
     image_line_times_s: tuple[float, ...] = ()
 
 

@@ -122,17 +122,13 @@ def unequal_echoes(
     InputDataError
         A header cannot be read.
     """
-    import nibabel as nib
-
     headers = [read_header(path) for path in paths]
-    first = nib.Nifti1Image.from_filename(paths[0]).affine
     for path, header, told in list(zip(paths, headers, metadata, strict=True))[1:]:
         words: dict[str, Any] = {"path": path, "other": paths[0]}
         if header.shape != headers[0].shape:
             shapes = {"shape": header.shape, "expected": headers[0].shape}
             return path, OTHER_GRID.format(**words, **shapes), ""
-        affine = nib.Nifti1Image.from_filename(path).affine
-        if not np.allclose(affine, first, atol=_TOLERANCE_MM):
+        if not np.allclose(header.affine, headers[0].affine, atol=_TOLERANCE_MM):
             return path, OTHER_PLACE.format(**words), ""
         for key in _SHARED:
             if told.get(key) != metadata[0].get(key):

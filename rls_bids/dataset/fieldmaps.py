@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rls_bids.dataset.checks import read_header
 from rls_bids.dataset.filters import BidsFile
 from rls_bids.errors import InputDataError
-from rls_bids.numerics.fieldmap import line_time, phase_encoding
+from rls_bids.numerics.fieldmap import axis_and_sign, encoding_vector, line_time
 from rls_bids.records import FieldMap
 
 NOT_MEANT = (
@@ -27,10 +29,18 @@ NO_PHASE_TIME = "{path} has no EchoTime"
 BAD_UNITS = "{path} has the Units {found!r}; Hz, rad/s or Tesla was expected"
 NO_MAP = "of {names} none is a phasediff, a pair of phase1 and phase2, a fieldmap or opposed epi"
 
+OTHER_AXES = (
+    "{path} has other voxels than {bold}, so the shifts of the field map do not hold for it; the "
+    "mean of the run is coregistered instead."
+)
+
 DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
 UNITS = ("Hz", "rad/s", "Tesla")
 IMAGES = (".nii", ".nii.gz")
 LONGEST_ECHO_S = 1.0
+AXES_TOLERANCE_MM = 1e-3
+PARALLEL = 0.9
+"""Cosine above which two phase encodings count as one axis: 25°."""
 
 Metadata = Mapping[str, Any]
 
@@ -89,6 +99,15 @@ def fieldmap_files(fieldmap: FieldMap | None) -> tuple[str, ...]:
     return (*fieldmap.images, *([fieldmap.magnitude] if fieldmap.magnitude else []))
 
 
+def have_same_axes(one: str, other: str) -> bool:
+    """Whether two images have the same voxels but for where the grid begins."""
+    first, second = (read_header(path) for path in (one, other))
+    if first.shape[:3] != second.shape[:3]:
+        return False
+    axes, other_axes = (np.array(header.affine)[:3, :3] for header in (first, second))
+    return bool(np.allclose(axes, other_axes, atol=AXES_TOLERANCE_MM))
+
+
 def _is_map(file: BidsFile) -> bool:
     return file.entities["datatype"] == "fmap" and file.entities["extension"] in IMAGES
 
@@ -138,7 +157,7 @@ def check_encoding(epi: BidsFile, metadata: Metadata) -> None:
 def _line_time(epi: BidsFile, metadata: Metadata) -> float:
     """Return the time (s) in which 1 Hz shifts an EPI image by one voxel."""
     check_encoding(epi, metadata)
-    axis, _ = phase_encoding(str(metadata["PhaseEncodingDirection"]))
+    axis, _ = axis_and_sign(str(metadata["PhaseEncodingDirection"]))
     return line_time(
         read_header(epi.path).shape[axis],
         echo_spacing_s=_number(metadata, "EffectiveEchoSpacing"),
@@ -178,6 +197,9 @@ def _fieldmap(
             magnitude=magnitude,
             echo_times_s=echo_times,
             units=units,
+            image_direction=(
+                str(found[images[0].path]["PhaseEncodingDirection"]) if kind == "opposed" else ""
+            ),
             image_line_times_s=tuple(
                 _line_time(image, found[image.path]) for image in images if kind == "opposed"
             ),
@@ -207,16 +229,28 @@ def _kinds(
             yield "two_phases", [one, others[0]]
     encoded = [(file, found[file.path].get("PhaseEncodingDirection")) for file in
                by_suffix.get("epi", [])]  # fmt: skip
-    own = found[bold.path].get("PhaseEncodingDirection")
-    against = [file for file, direction in encoded if _are_opposed(direction, own)]
-    along = [file for file, direction in encoded if direction == own]
+    cosines = [(file, _cosine(file, direction, bold, found)) for file, direction in encoded]
+    against = [file for file, cosine in cosines if cosine < -PARALLEL]
+    along = [file for file, cosine in cosines if cosine > PARALLEL]
     if against:
         yield "opposed", [along[0] if along else bold, against[0]]
 
 
-def _are_opposed(one: object, other: object) -> bool:
-    both = {str(one), str(other)}
-    return one != other and len({direction.rstrip("-") for direction in both}) == 1
+def _cosine(
+    file: BidsFile, direction: object, bold: BidsFile, found: Mapping[str, Metadata]
+) -> float:
+    """Return the cosine between the phase encodings of an EPI image and of the run, in space.
+
+    Letters alone do not tell: ``j`` of an image that is stored backwards is ``j-`` of the run.
+    """
+    own = found[bold.path]["PhaseEncodingDirection"]
+    if direction not in DIRECTIONS:
+        return 0.0
+    first, second = (
+        encoding_vector(np.array(read_header(one.path).affine), str(way))
+        for one, way in ((file, direction), (bold, own))
+    )
+    return float(first @ second)
 
 
 def _is_partner(file: BidsFile, other: BidsFile, suffix: str) -> bool:

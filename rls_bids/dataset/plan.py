@@ -7,6 +7,13 @@ from rls_bids.dataset.group import GroupPlan
 from rls_bids.records import Anatomy, BoldRun, Note, Participant, PreparedRun
 from rls_bids.settings import Settings
 
+FIELD_MAPS = {
+    "phasediff": "field map (phase difference)",
+    "two_phases": "field map (two phases)",
+    "fieldmap": "field map (measured)",
+    "opposed": "field map (opposed EPI)",
+}
+
 
 def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
     """Return what would be done with which files, and what would be skipped and why.
@@ -52,6 +59,7 @@ def _run_words(run: BoldRun | PreparedRun) -> str:
         return f"  ({kept} volumes, TR {run.repetition_time:g} s, by {run.generator})"
     timing = "slice timing" if run.slice_timing else "no slice timing"
     timing += ", single-band reference" if run.sbref else ""
+    timing += f", {FIELD_MAPS[run.fieldmap.kind]}" if run.fieldmap else ", no field map"
     start = f", the first {run.dummy_scans} dropped" if run.dummy_scans else ""
     echoes = f", {len(run.echoes)} echoes" if run.echoes else ""
     return f"  ({run.n_volumes} volumes{start}{echoes}, TR {run.repetition_time:g} s, {timing})"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rls_bids.dataset.checks import note_of
 from rls_bids.dataset.derivatives import (
     TISSUES,
     UNKNOWN_GENERATOR,
@@ -18,7 +19,7 @@ from rls_bids.dataset.derivatives import (
 )
 from rls_bids.dataset.description import content_hash, fingerprint
 from rls_bids.dataset.filters import BidsFile, Selection, default_queries, read_filters
-from rls_bids.dataset.prepared_checks import check_prepared, note
+from rls_bids.dataset.prepared_checks import check_prepared
 from rls_bids.dataset.raw import excused, group_runs
 from rls_bids.dataset.requests import (
     STEPS,
@@ -160,7 +161,7 @@ def _choose(label: str, found: Sequence[Found]) -> tuple[list[tuple[BidsFile, Fo
             if run_key(file) in chosen:
                 other = chosen[run_key(file)][0].path
                 message = LATER_WINS.format(used=file.path, other=other)
-                notes.append(note(label, "info", message, file.path))
+                notes.append(note_of(label, "info", file.path, message))
             chosen[run_key(file)] = (file, one)
     return list(chosen.values()), notes
 
@@ -169,12 +170,12 @@ def _found_notes(label: str, one: Found) -> Iterator[Note]:
     """Say where the series come from and what each filter kept."""
     root, generator = one.source.root, one.source.generator
     told = TAKEN_FROM.format(name=one.source.name, generator=generator, root=root)
-    yield note(label, "info", told, root)
+    yield note_of(label, "info", root, told)
     if generator == UNKNOWN_GENERATOR:
-        yield note(label, "warning", NO_VERSION.format(root=root), root)
+        yield note_of(label, "warning", root, NO_VERSION.format(root=root))
     if one.series.files:
         steps = STEPS.format(kind="BOLD", n_files=one.series.n_files, steps=one.series.say())
-        yield note(label, "info", steps, root)
+        yield note_of(label, "info", root, steps)
 
 
 def _nothing(label: str, found: Sequence[Found], settings: Settings) -> Note:
@@ -189,7 +190,7 @@ def _nothing(label: str, found: Sequence[Found], settings: Settings) -> Note:
     others = OTHER_SPACES.format(spaces=", ".join(spaces)) if spaces else ""
     message = NOTHING.format(participant=label, space=space, steps=steps, others=others)
     hint = NOTHING_HINT.format(space=space, resolution=resolution)
-    return note(label, "failed", message, found[-1].source.root, hint)
+    return note_of(label, "failed", found[-1].source.root, message, hint)
 
 
 def _anatomy(
@@ -204,14 +205,14 @@ def _anatomy(
         try:
             contents[what] = content_hash(path) if path and hash_content else ""
         except InputDataError as error:
-            notes.append(note(run.participant, "warning", error.message, path, error.hint))
+            notes.append(note_of(run.participant, "warning", path, error.message, error.hint))
             found[what] = ""
     missing = [what for what, path in found.items() if not path]
     if missing:
         message = NO_TISSUES.format(
             participant=run.participant, missing=", ".join(missing), space=space
         )
-        notes.append(note(run.participant, "warning", message, str(Path(run.bold).parent)))
+        notes.append(note_of(run.participant, "warning", str(Path(run.bold).parent), message))
     tissues = tuple(found[tissue] for tissue in TISSUES)
     anatomy = PreparedAnatomy(
         participant=run.participant,

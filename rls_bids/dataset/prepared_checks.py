@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from rls_bids.dataset import checks
 from rls_bids.dataset.derivatives import PreparedFiles
 from rls_bids.dataset.description import content_hash, fingerprint, read_json
 from rls_bids.dataset.products import RUN_ENTITIES
-from rls_bids.errors import EXIT_DATA, InputDataError
+from rls_bids.errors import InputDataError
 from rls_bids.numerics.confounds import MOTION, Table, columns_for
 from rls_bids.numerics.translate import DISPLACEMENT, count_marked, not_finite, translate
 from rls_bids.records import Note, PreparedRun
@@ -46,24 +46,6 @@ GRID = "{x} × {y} × {z} voxels of {u:.3g} × {v:.3g} × {w:.3g} mm from ({a:g}
 
 MISSING_VALUES = ("n/a", "", "nan", "NaN")
 _GRID_TOLERANCE_MM = 1e-3
-
-
-def note(
-    label: str,
-    level: Literal["info", "warning", "failed"],
-    message: str,
-    where: str,
-    hint: str = "",
-) -> Note:
-    """Return a note; a failure carries the exit status of unusable data."""
-    return Note(
-        participant=label,
-        level=level,
-        message=message,
-        hint=hint,
-        where=where,
-        exit_status=EXIT_DATA if level == "failed" else 0,
-    )
 
 
 def check_prepared(
@@ -104,7 +86,7 @@ def check_prepared(
         content = _content(files, metadata) if hash_content else ""
         is_on_grid, said = _grid_note(path, header, settings)
     except InputDataError as error:
-        return None, (note(label, "failed", error.message, path, error.hint),)
+        return None, (checks.note_of(label, "failed", path, error.message, error.hint),)
     notes += [said] if said else []
     if n_dropped:
         notes.append(DROPPED.format(path=path, n=n_dropped, n_marked=n_marked))
@@ -127,7 +109,7 @@ def check_prepared(
         start_time=_known(metadata.get("StartTime"), (int, float)),
         is_on_grid=is_on_grid,
     )
-    return run, tuple(note(label, "info", message, path) for message in notes)
+    return run, tuple(checks.note_of(label, "info", path, message) for message in notes)
 
 
 def _known(value: Any, kind: Any) -> Any:  # noqa: ANN401 - a value of a sidecar

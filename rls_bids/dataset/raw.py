@@ -10,12 +10,17 @@ from rls_bids.dataset import checks
 from rls_bids.dataset.anatomies import choose_anatomies
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.echoes import group_echoes, order_echoes
-from rls_bids.dataset.fieldmaps import fieldmap_files, find_fieldmap
+from rls_bids.dataset.fieldmaps import (
+    OTHER_AXES,
+    fieldmap_files,
+    find_fieldmap,
+    have_same_axes,
+)
 from rls_bids.dataset.filters import BidsFile, Query, Selection, apply_queries, natural_key, select
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.dataset.requests import STEPS
 from rls_bids.dataset.start import volumes_to_drop
-from rls_bids.errors import EXIT_DATA, InputDataError
+from rls_bids.errors import InputDataError
 from rls_bids.records import (
     Anatomy,
     BoldRun,
@@ -110,18 +115,15 @@ def _found_notes(
         steps = STEPS.format(kind=kind, n_files=selection.n_files, steps=selection.say())
         if not selection.files:
             message = NOTHING_FOR_ONE.format(participant=label, kind=kind, steps=steps)
-            notes.append(_note(label, "failed", message))
+            notes.append(checks.note_of(label, "failed", "", message))
         elif selection.steps:
-            notes.append(_note(label, "info", steps))
+            notes.append(checks.note_of(label, "info", "", steps))
     if bold is not None:
         phases = select(files, {"suffix": ("bold",), "part": ("phase",), "extension": IMAGES})
-        notes += [_note(label, "info", PHASE.format(path=one.path), one.path) for one in phases]
+        notes += [
+            checks.note_of(label, "info", one.path, PHASE.format(path=one.path)) for one in phases
+        ]
     return notes
-
-
-def _note(label: str, level: Any, message: str, where: str = "") -> Note:  # noqa: ANN401
-    status = EXIT_DATA if level in ("skipped", "failed") else 0
-    return Note(participant=label, level=level, message=message, where=where, exit_status=status)
 
 
 def _run(
@@ -134,11 +136,11 @@ def _run(
     """Check one BOLD series, or the echoes of one, and make its record."""
     path = group[0].path
     if "task" not in group[0].entities:
-        return None, (_note(label, "failed", NO_TASK.format(path=path), path),)
+        return None, (checks.note_of(label, "failed", path, NO_TASK.format(path=path)),)
     try:
         return _usable_run(label, group, files, sidecars, request)
     except InputDataError as error:
-        return None, (_note(label, "failed", error.message, path),)
+        return None, (checks.note_of(label, "failed", path, error.message),)
 
 
 def _usable_run(
@@ -170,9 +172,7 @@ def _usable_run(
     notes = (*notes, *told_of_start)
     if dummy_scans is None:
         return None, notes
-    fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
-    sbref, why_no_sbref = _sbref(file, files, request)
-    whys = [_note(label, "warning", why, file.path) for why in (why_none, why_no_sbref) if why]
+    fieldmap, sbref, whys = _helpers(file, metadata, files, sidecars, request)
     entities = sorted(
         (name, file.entities[name]) for name in ("task", *RUN_ENTITIES) if name in file.entities
     )
@@ -191,7 +191,23 @@ def _usable_run(
         fieldmap=fieldmap,
         sbref=sbref,
     )
-    return run, (*notes, *whys)
+    told_of_helpers = (checks.note_of(label, "warning", file.path, why) for why in whys)
+    return run, (*notes, *told_of_helpers)
+
+
+def _helpers(
+    file: BidsFile,
+    metadata: Mapping[str, Any],
+    files: Sequence[BidsFile],
+    sidecars: Mapping[str, Sequence[BidsFile]],
+    request: Request,
+) -> tuple[FieldMap | None, str | None, list[str]]:
+    """Find the field map and the reference of a run, and why those that are there are not used."""
+    fieldmap, why_none = _fieldmap(file, metadata, files, sidecars, request)
+    sbref, why_no_sbref = _sbref(file, files, request)
+    if fieldmap and sbref and not have_same_axes(sbref, file.path):
+        sbref, why_no_sbref = None, OTHER_AXES.format(path=sbref, bold=file.path)
+    return fieldmap, sbref, [why for why in (why_none, why_no_sbref) if why]
 
 
 def _sbref(file: BidsFile, files: Sequence[BidsFile], request: Request) -> tuple[str | None, str]:

@@ -166,10 +166,10 @@ def _distortion(inputs: Any, points: Any, to_boldref: Any) -> tuple[Any, Any, in
     import numpy as np
 
     from rls_bids.interfaces.images import load_volume
-    from rls_bids.numerics.fieldmap import jacobian, phase_encoding, sample_field
+    from rls_bids.numerics.fieldmap import axis_and_sign, jacobian, sample_field
     from rls_bids.numerics.resample import NO_SHIFT
 
-    axis, _ = phase_encoding(inputs.direction)
+    axis, _ = axis_and_sign(inputs.direction)
     if not inputs.shift:
         return NO_SHIFT, np.float32(1.0), axis
     shift, affine = load_volume(inputs.shift)
@@ -182,15 +182,16 @@ def _in_step(series: Any, inputs: Any) -> Any:
     """Shift every slice to the middle of the slice acquisitions, where their times are known."""
     if not inputs.slice_timing:
         return series
+    from rls_bids.numerics.fieldmap import axis_and_sign
     from rls_bids.numerics.slicetiming import correct_slice_timing, mid_slice_time
 
-    direction = inputs.slice_encoding_direction
+    axis, sign = axis_and_sign(inputs.slice_encoding_direction)
     return correct_slice_timing(
         series,
         inputs.slice_timing,
         inputs.repetition_time,
-        slice_axis="ijk".index(direction[0]),
-        reversed_axis=direction.endswith("-"),
+        slice_axis=axis,
+        reversed_axis=sign < 0,
         reference_time=mid_slice_time(inputs.slice_timing),
     )
 

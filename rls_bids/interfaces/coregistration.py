@@ -12,7 +12,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from rls_bids.interfaces.anat import run_ants
+from rls_bids.interfaces.bias import without_bias
 from rls_bids.interfaces.images import (
     SCANNER_CODE,
     Volume,
@@ -22,7 +22,6 @@ from rls_bids.interfaces.images import (
     save_itk_transforms,
     save_mask,
     save_volume,
-    stage_for_itk,
     voxel_sizes,
 )
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from rls_bids.numerics.coregister import Rigid
 
-BIAS_SIZE_MM = 8.0
 HALF = 0.5
 MUTUAL_INFORMATION, BOUNDARY = "mutual information", "white-matter boundary"
 UNWARPING_ROUNDS = 2
@@ -116,14 +114,14 @@ def _register(inputs: Any, head: Volume, mask: "NDArray[np.bool_]", folder: Path
     import numpy as np
 
     from rls_bids.numerics.coregister import coregister
-    from rls_bids.numerics.fieldmap import phase_encoding, unwarp
+    from rls_bids.numerics.fieldmap import axis_and_sign, unwarp
 
     brain, bold_mask = _bold_brain(inputs, folder)
     if not inputs.field:
         found = coregister(head.data, head.affine, mask, brain.data, brain.affine, bold_mask)
         pull, record = _refine(inputs, brain, found)
         return _Placed(pull, None, record | _overlap(mask, head, brain, bold_mask, pull))
-    axis, _ = phase_encoding(inputs.direction)
+    axis, _ = axis_and_sign(inputs.direction)
     to_field = np.eye(4)
     for _ in range(UNWARPING_ROUNDS):
         shift = _shift(inputs, brain, to_field)
@@ -194,11 +192,11 @@ def _shift(inputs: Any, boldref: Volume, to_field: "NDArray[np.float64]") -> "ND
     """Return the shift (voxels) at each voxel of the BOLD reference, given where the field is."""
     import numpy as np
 
-    from rls_bids.numerics.fieldmap import phase_encoding, sample_field
+    from rls_bids.numerics.fieldmap import axis_and_sign, sample_field
     from rls_bids.numerics.resample import voxel_points
 
     field = load_volume(inputs.field)
-    _, sign = phase_encoding(inputs.direction)
+    _, sign = axis_and_sign(inputs.direction)
     points = voxel_points(np.ones(boldref.data.shape, bool), boldref.affine)
     points = points @ to_field[:3, :3].T + to_field[:3, 3]
     hz = sample_field(field.data, field.affine, points).reshape(boldref.data.shape)
@@ -208,22 +206,22 @@ def _shift(inputs: Any, boldref: Volume, to_field: "NDArray[np.float64]") -> "ND
 def _bold_brain(inputs: Any, folder: Path) -> "tuple[Volume, NDArray[np.bool_]]":
     """Return the BOLD reference without its bias field, and its brain mask."""
     import nibabel as nib
+    import numpy as np
     from nilearn.masking import compute_epi_mask
 
     boldref = load_volume(inputs.boldref)
-    stage_for_itk(boldref, folder / "staged.nii.gz")
-    mask = compute_epi_mask(nib.Nifti1Image(boldref.data, boldref.affine), opening=1)
-    nib.save(mask, folder / "staged_brain.nii.gz")
-    shrink = max(2, round(BIAS_SIZE_MM / max(voxel_sizes(boldref.affine))))
-    out = folder / "boldref_n4.nii.gz"
-    options = f"-d 3 -s {shrink} -b [200] -c [30x30x30,1e-5] -v 0".split()
-    run_ants(
-        "N4BiasFieldCorrection",
-        [*options, "-i", "staged.nii.gz", "-x", "staged_brain.nii.gz", "-o", out.name],
+    found = compute_epi_mask(nib.Nifti1Image(boldref.data, boldref.affine), opening=1)
+    mask = np.asarray(found.dataobj, dtype=bool)
+    even = without_bias(
+        boldref,
+        mask,
+        knots_mm=200,
+        rounds="30x30x30",
+        least_shrink=2,
         folder=folder,
         path=inputs.boldref,
     )
-    return load_volume(out), load_mask(folder / "staged_brain.nii.gz")[0]
+    return even, mask
 
 
 def mean_way(
@@ -248,10 +246,10 @@ def _shift_record(
     """Return how far the brain was shifted (mm), for the sidecar."""
     import numpy as np
 
-    from rls_bids.numerics.fieldmap import phase_encoding
+    from rls_bids.numerics.fieldmap import axis_and_sign
 
     boldref = load_volume(inputs.boldref)
-    axis, _ = phase_encoding(inputs.direction)
+    axis, _ = axis_and_sign(inputs.direction)
     push = np.asarray(np.linalg.inv(pull), dtype=np.float64)
     brain = resample_to(Volume(mask.astype(np.float32), affine), boldref, push, order=0)
     away = np.abs(shift[brain > 0]) * voxel_sizes(boldref.affine)[axis]
@@ -270,12 +268,12 @@ def _images(
     """Write the BOLD reference without distortion and on the T1w grid, and masks for figures."""
     import numpy as np
 
-    from rls_bids.numerics.fieldmap import phase_encoding, unwarp
+    from rls_bids.numerics.fieldmap import axis_and_sign, unwarp
 
     acquired, mask = load_volume(inputs.boldref), load_volume(inputs.mask)
     boldref, written = acquired, {"boldref": inputs.boldref}
     if shift is not None:
-        axis, _ = phase_encoding(inputs.direction)
+        axis, _ = axis_and_sign(inputs.direction)
         straight = np.maximum(unwarp(acquired.data, shift, axis), 0)
         boldref = Volume(straight, acquired.affine)
         before = resample_to(acquired, mask, pull, order=1)

@@ -13,15 +13,12 @@ from nipype.interfaces.base import (
 )
 
 from rls_bids.errors import InputDataError
-from rls_bids.interfaces.anat import run_ants
+from rls_bids.interfaces.bias import without_bias
 from rls_bids.interfaces.images import (
-    SCANNER_CODE,
     Volume,
     load_volume,
     resample_to,
-    save_mask,
     save_volume,
-    stage_for_itk,
     voxel_sizes,
 )
 
@@ -33,7 +30,6 @@ UNUSABLE = "{path} cannot be used as a field map: {reason}."
 UNUSABLE_HINT = "Correct its metadata, or leave field maps out with --ignore fieldmaps."
 OTHER_GRID = "{path} has shape {found}; {expected} was expected, that of {other}."
 OTHER_GRID_HINT = "Images of one field map must lie on one grid; or use --ignore fieldmaps."
-BIAS_SIZE_MM = 8.0
 SERIES_DIMS = 4
 HEAD_SHARE = 0.1
 """Of the bright end of the magnitude: less is air, where phases are noise."""
@@ -110,8 +106,16 @@ def _from_echoes(inputs: Any, folder: Path) -> "tuple[Volume, Volume | None]":
     smooth = fieldmap.complete(field, weights, voxel_sizes(first.affine))
     if magnitude is None:
         return Volume(smooth, first.affine), None
-    reference = Volume(magnitude, first.affine)
-    return Volume(smooth, first.affine), _without_bias(reference, weights > 0, folder, inputs)
+    reference = without_bias(
+        Volume(magnitude, first.affine),
+        weights > 0,
+        knots_mm=150,
+        rounds="50x50x50",
+        least_shrink=1,
+        folder=folder,
+        path=inputs.magnitude,
+    )
+    return Volume(smooth, first.affine), reference
 
 
 def _bright(magnitude: "NDArray[np.float32]") -> "NDArray[np.bool_]":
@@ -121,21 +125,6 @@ def _bright(magnitude: "NDArray[np.float32]") -> "NDArray[np.bool_]":
     from rls_bids.numerics.fieldmap import largest_part
 
     return largest_part(magnitude >= HEAD_SHARE * np.percentile(magnitude, 98))
-
-
-def _without_bias(image: Volume, mask: "NDArray[np.bool_]", folder: Path, inputs: Any) -> Volume:
-    """Take the coil's sensitivity off a magnitude image."""
-    stage_for_itk(image, folder / "magnitude.nii.gz")
-    save_mask(mask, image.affine, folder / "head.nii.gz", code=SCANNER_CODE)
-    shrink = max(1, round(BIAS_SIZE_MM / max(voxel_sizes(image.affine))))
-    options = f"-d 3 -s {shrink} -b [150] -c [50x50x50,1e-5] -v 0".split()
-    run_ants(
-        "N4BiasFieldCorrection",
-        [*options, "-i", "magnitude.nii.gz", "-x", "head.nii.gz", "-o", "even.nii.gz"],
-        folder=folder,
-        path=inputs.magnitude,
-    )
-    return load_volume(folder / "even.nii.gz")
 
 
 def _like(path: str, first: Volume, first_path: str) -> "NDArray[np.float32]":
@@ -153,7 +142,7 @@ def _from_opposed(inputs: Any, folder: Path) -> "tuple[Volume, Volume | None]": 
     """Return field and corrected mean of a pair of opposed EPI images."""
     import numpy as np
 
-    from rls_bids.numerics.fieldmap import phase_encoding
+    from rls_bids.numerics.fieldmap import axis_and_sign
     from rls_bids.numerics.opposed import estimate_displacement
 
     along_path, against_path = inputs.images
@@ -162,7 +151,7 @@ def _from_opposed(inputs: Any, folder: Path) -> "tuple[Volume, Volume | None]": 
     if against.data.shape != along.data.shape or not np.allclose(against.affine, along.affine):
         moved = resample_to(against, along, np.eye(4), order=1)
         against = Volume(np.asarray(moved, np.float32), along.affine)
-    axis, sign = phase_encoding(inputs.direction)
+    axis, sign = axis_and_sign(inputs.direction)
     first, second = inputs.line_times
     pair = estimate_displacement(
         along.data, against.data, along.affine, axis, readout_ratio=second / first

@@ -74,13 +74,7 @@ def load_volume(path: str | Path, *, n_dims: int = 3) -> Volume:
     try:
         image: Any = nib.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-        nib.filebasedimages.ImageFileError,
-    ) as error:
+    except UNREADABLE_BECAUSE as error:
         raise InputDataError(
             UNREADABLE.format(path=path, reason=error), UNREADABLE_HINT
         ) from error

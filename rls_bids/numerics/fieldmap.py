@@ -282,15 +282,34 @@ def line_time(
     return total_readout_time_s * n_lines / (n_lines - 1)
 
 
-def phase_encoding(direction: str) -> tuple[int, int]:
-    """Axis of the array and sign of a BIDS direction.
+def axis_and_sign(direction: str) -> tuple[int, int]:
+    """Return axis of the array and sign of a BIDS direction.
 
     Examples
     --------
-    >>> phase_encoding("j-"), phase_encoding("i")
+    >>> axis_and_sign("j-"), axis_and_sign("i")
     ((1, -1), (0, 1))
     """
     return "ijk".index(direction[0]), -1 if direction.endswith("-") else 1
+
+
+def encoding_vector(affine: Float64Array, direction: str) -> Float64Array:
+    """Return the unit vector in RAS+ along which a BIDS direction points.
+
+    Parameters
+    ----------
+    affine : (4, 4) float
+        Voxel indices → RAS+ mm.
+    direction : str
+
+    Examples
+    --------
+    >>> encoding_vector(np.diag([-3.0, 3.0, 3.0, 1.0]), "i-").tolist()
+    [1.0, 0.0, 0.0]
+    """
+    axis, sign = axis_and_sign(direction)
+    column = affine[:3, axis]
+    return np.asarray(sign * column / np.linalg.norm(column) + 0.0)
 
 
 def sample_field(field: Floats, affine: Float64Array, points_mm: Float64Array) -> Float32Array:

@@ -101,7 +101,7 @@ def _add_fieldmap(workflow: pe.Workflow, fieldmap: FieldMap, bold: str) -> None:
             echo_times=list(fieldmap.echo_times_s),
             units=fieldmap.units or "Hz",
             is_bold_first=fieldmap.images[0] == bold,
-            direction=fieldmap.direction,
+            direction=fieldmap.image_direction,
             line_times=list(fieldmap.image_line_times_s),
             version=FIELDMAP_VERSION,
         ),

@@ -181,7 +181,9 @@ def test_echoes_of_one_run_are_one_run(tmp_path: Path) -> None:
     assert second.sessions[0].runs[0].images == (second.sessions[0].runs[0].bold,)
     paths = {"input.bids_dir": str(root), "input.output_dir": "/out"}
     settings = build_settings(paths | {"analysis_level": "participant"})
-    assert "(20 volumes, 3 echoes, TR 2 s, slice timing)" in plan_text((first,), settings)
+    assert "(20 volumes, 3 echoes, TR 2 s, slice timing, no field map)" in plan_text(
+        (first,), settings
+    )
 
 
 def test_every_echo_counts_for_the_fingerprint(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from rls_bids.numerics.fieldmap import (
+    axis_and_sign,
     coherence,
     complete,
     field_from_phase,
@@ -13,7 +14,6 @@ from rls_bids.numerics.fieldmap import (
     jacobian,
     largest_part,
     line_time,
-    phase_encoding,
     phase_in_radians,
     sample_field,
     unwarp,
@@ -122,7 +122,7 @@ def test_distortion_is_undone_whatever_the_encoding(scene, measured, towards, co
     truth, _ = reorient(field, geometry.affine, codes)
     still, _ = reorient(magnitude, geometry.affine, codes)
     inside, _ = reorient(brain, geometry.affine, codes)
-    axis, sign = phase_encoding(direction(codes, towards))
+    axis, sign = axis_and_sign(direction(codes, towards))
     per_hz = sign * line_time(
         image.shape[encoded.axis],
         total_readout_time_s=ECHO_SPACING_S * (image.shape[encoded.axis] - 1),
@@ -149,7 +149,7 @@ def test_a_tissue_is_shown_where_its_field_takes_it():
     line = np.zeros((3, 40, 3), np.float32)
     line[:, 20] = 100.0
     for name, place in (("j", 22), ("j-", 18)):
-        axis, sign = phase_encoding(name)
+        axis, sign = axis_and_sign(name)
         shift = np.full(line.shape, 50.0 * sign * line_time(40, echo_spacing_s=0.001), np.float32)
         seen = np.roll(line, place - 20, axis=axis)
         assert unwarp(seen, shift, axis)[1, :, 1].argmax() == 20

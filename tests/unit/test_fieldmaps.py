@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rls_bids.dataset import fieldmaps
@@ -19,10 +20,18 @@ INTENDED = {"IntendedFor": "ses-A/func/sub-01_ses-A_task-rest_bold.nii.gz"}
 ECHOES = {"EchoTime1": 0.00492, "EchoTime2": 0.00738}
 
 
+LAS = np.diag([-3.0, 3.0, 3.0, 1.0])
+
+
 @pytest.fixture(autouse=True)
-def sixty_lines(monkeypatch):
-    """Headers of files that are not there."""
-    monkeypatch.setattr(fieldmaps, "read_header", lambda _: SimpleNamespace(shape=(64, 61, 30)))
+def headers(monkeypatch):
+    """Headers of files that are not there: 61 lines; ``acq-turned`` is stored front to back."""
+
+    def read(path):
+        affine = LAS @ np.diag([1, -1, 1, 1]) if "acq-turned" in path else LAS
+        return SimpleNamespace(shape=(64, 61, 30), affine=affine.tolist())
+
+    monkeypatch.setattr(fieldmaps, "read_header", read)
 
 
 def find(run: dict[str, Any], maps: dict[str, dict[str, Any]]) -> tuple[Any, str]:
@@ -102,6 +111,24 @@ def test_opposed_images_come_in_the_order_along_and_against():
         "sub-01_ses-A_dir-PA_epi.nii.gz",
     ]
     assert found.image_line_times_s == pytest.approx((0.0305, 0.061))
+
+
+def test_what_is_opposed_is_told_by_the_place_of_the_axes_not_by_letters():
+    """Stored front to back, ``j-`` points forward like ``j`` of the run's own storage."""
+    epi = {**INTENDED, **RUN}
+    found, _ = find(RUN, {"acq-turned_epi": epi})
+    assert found.images == (BOLD, f"{FMAP}_acq-turned_epi.nii.gz")
+    assert found.image_direction == "j-"
+    maps = {"acq-turned_epi": {**epi, "PhaseEncodingDirection": "j"}, "dir-PA_epi": {
+        **epi, "PhaseEncodingDirection": "j"}}  # fmt: skip
+    found, _ = find(RUN, maps)
+    assert [Path(image).name for image in found.images] == [
+        "sub-01_ses-A_acq-turned_epi.nii.gz",
+        "sub-01_ses-A_dir-PA_epi.nii.gz",
+    ]
+    assert (found.direction, found.image_direction) == ("j-", "j")
+    found, _ = find(RUN, {"acq-turned_epi": {**epi, "PhaseEncodingDirection": "j"}})
+    assert found is None
 
 
 def test_one_opposed_image_is_paired_with_the_run_itself():

@@ -324,11 +324,26 @@ def test_plan(root: Path) -> None:
     lines = plan_text(participants, settings).splitlines()
     assert (
         "  use   BOLD sub-01/func/sub-01_task-rest_run-2_bold.nii.gz"
-        "  (20 volumes, TR 2 s, slice timing)" in lines
+        "  (20 volumes, TR 2 s, slice timing, no field map)" in lines
     )
     assert "  use   T1w  sub-02/ses-A/anat/sub-02_ses-A_T1w.nii.gz" in lines
     assert any(line.startswith("  fail  sub-03 has no T1w image") for line in lines)
     assert lines[-1] == "2 of 3 participants, 5 BOLD runs."
+
+
+def test_the_plan_names_the_field_map_and_says_why_one_is_not_used(tmp_path: Path) -> None:
+    maps = {"phasediff": {"B0FieldIdentifier": "f", "EchoTime1": 0.004, "EchoTime2": 0.006}}
+    told = {"PhaseEncodingDirection": "j", "EffectiveEchoSpacing": 0.0005}
+    runs = {
+        "01": {None: {"metadata": told | {"B0FieldSource": "f"}, "fmap": maps}},
+        "02": {None: {"metadata": told, "fmap": maps}},
+    }
+    settings = settings_for(write_dataset(tmp_path / "raw", runs))
+    participants = index_participants(settings.input, settings.bold, hash_content=False)
+    text = plan_text(participants, settings)
+    assert "no slice timing, field map (phase difference))" in text
+    assert "no slice timing, no field map)" in text
+    assert "sub-02/fmap holds field maps, but none is meant for sub-02_task-rest_bold" in text
 
 
 def test_importing_the_room_is_light() -> None:

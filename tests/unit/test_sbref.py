@@ -8,6 +8,7 @@ import pytest
 
 from rls_bids.dataset import checks
 from rls_bids.dataset.description import read_json
+from rls_bids.dataset.fieldmaps import OTHER_AXES
 from rls_bids.dataset.query import index_participants
 from rls_bids.interfaces.images import load_volume, save_volume
 from rls_bids.interfaces.sbref import PlaceReference
@@ -88,6 +89,29 @@ def test_a_reference_that_cannot_be_used_is_told(root: Path, kind: str) -> None:
     (note,) = (note for note in found.notes if note.level == "warning")
     assert note.message.startswith(str(path))
     assert note.message.endswith(checks.SBREF_LEFT_OUT)
+
+
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_a_reference_of_other_voxels_does_not_go_with_a_field_map(tmp_path, is_alike) -> None:
+    maps = {
+        "phasediff": {"B0FieldIdentifier": "f", "EchoTime1": 0.004, "EchoTime2": 0.006},
+        "magnitude1": {"B0FieldIdentifier": "f"},
+    }
+    told = {
+        "B0FieldSource": "f",
+        "PhaseEncodingDirection": "i",
+        "EffectiveEchoSpacing": 0.0005,
+    }
+    bids = write_dataset(tmp_path / "raw", {"01": {None: {"metadata": told, "fmap": maps}}})
+    affine = np.diag([-3.0 if is_alike else 3.0, 3.0, 3.0, 1.0])
+    path = bids / "sub-01/func/sub-01_task-rest_sbref.nii.gz"
+    write_nifti(path, bold_array()[..., 0], affine=affine)
+    found = index(bids)
+    (run,) = runs(found).values()
+    assert run.fieldmap is not None
+    assert run.sbref == (str(path) if is_alike else None)
+    warnings = [note.message for note in found.notes if note.level == "warning"]
+    assert warnings == ([] if is_alike else [OTHER_AXES.format(path=path, bold=run.bold)])
 
 
 def head(matrix, shape, affine, contrast=1.0, seed=0):
