@@ -131,7 +131,10 @@ def test_three_dimensional_bold(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert note.message == checks.NOT_4D.format(path=path, shape=shape)
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", gzip.compress(b"no image" * 100)])
+UNREADABLE = {"empty": b"", "text": b"no image", "gzip": gzip.compress(b"no image" * 100)}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
 def test_unreadable_headers(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "sub-01_T1w.nii.gz"
     path.write_bytes(content)
