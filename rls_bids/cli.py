@@ -14,9 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
-from rls_bids import __version__
 from rls_bids.engine.environment import answer_signals, prepare_environment
 from rls_bids.engine.resources import available_cpus, available_memory_gb, parse_memory
 from rls_bids.errors import (
@@ -27,184 +26,19 @@ from rls_bids.errors import (
     UsageError,
     nearest_hint,
 )
-from rls_bids.settings import (
-    FILE_MISSING,
-    LEVELS,
-    Settings,
-    build_settings,
-    read_toml,
-)
+from rls_bids.options import MANY, OPTIONS, POSITIONALS, PROGRAM, SEE_HELP, make_parser
+from rls_bids.settings import Settings, build_settings, read_toml
+from rls_bids.settings.limits import FILE_MISSING, LEVELS
 
-PROGRAM = "rls_bids"
 LOGGER = logging.getLogger(PROGRAM)
-EPILOG = "Times are in s, lengths in mm, frequencies in Hz. Defaults are in parentheses."
 
 UNKNOWN_FLAG = "There is no option {flag}."
-REPEATED_FLAG = "{flag} is given more than once, but takes one value."
 SWALLOWED = "{flag} takes several values and has swallowed {names}."
 SWALLOWED_HINT = "Write: {command}"
-SEE_HELP = "See rls_bids --help."
 DEFECT = "Stopped because of an unexpected {error} at {place}."
 DEFECT_HINT = "The traceback is in {log}; please report it."
 NO_LOG_HINT = "The traceback could not be written anywhere; please report it."
 NO_SPACE = "{path} cannot be written ({reason})."
-
-MANY, TEXT, WHOLE, NUMBER, ON, OFF = "many", "text", "whole", "number", "on", "off"
-POSITIONALS = ("BIDS_DIR", "OUTPUT_DIR", "{participant,group}")
-
-# (flags, setting, kind, what --help shows as the value, help). Dotted names are settings; what
-# starts with "ignored." is taken so that scripts for other BIDS Apps work.
-OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
-    "selection": (
-        ("--participant-label", "input.participant_labels", MANY, "LABEL", "participants (all)"),
-        ("--exclude-participant-label", "input.exclude_participant_labels", MANY, "LABEL",
-         "participants to leave out (none)"),
-        ("--session-label --session-id", "input.session_labels", MANY, "LABEL", "sessions (all)"),
-        ("-t --task-id", "input.task_ids", MANY, "LABEL", "tasks (rest)"),
-        ("--run-id", "input.run_ids", MANY, "LABEL", "runs (all)"),
-        ("--bids-filter-file", "input.bids_filter_file", TEXT, "FILE.json",
-         "which files the queries t1w and bold find"),
-        ("--bids-database-dir", "input.bids_database_dir", TEXT, "DIR",
-         "where the index of the input is kept and found again (not kept)"),
-        ("--skip-bids-validation", "ignored.bids_validation", ON, "",
-         "accepted; the validator is never run, what is needed is checked anyway"),
-    ),
-    "input": (
-        ("-d --derivatives", "input.derivatives", MANY, "[NAME=]PATH",
-         "fMRIPrep outputs to start from, instead of preprocessing (none)"),
-    ),
-    "resources": (
-        ("--n-cpus --nprocs --nthreads", "run.n_cpus", WHOLE, "N",
-         "CPUs for everything (those of the allocation)"),
-        ("--omp-nthreads", "run.omp_nthreads", WHOLE, "N",
-         "threads of one process (one less than CPUs, at most 8)"),
-        ("--mem --mem-mb", "run.mem_gb", TEXT, "SIZE",
-         "memory for everything: a number is MB, else with K, M, G or T (of the allocation)"),
-        ("-w --work-dir", "run.work_dir", TEXT, "DIR", "scratch folder (work)"),
-        ("--clean-workdir", "run.clean_workdir", ON, "",
-         "empty the scratch folders of these participants first"),
-        ("--nipype-plugin-file --use-plugin", "run.plugin_file", TEXT, "FILE",
-         "TOML, JSON or YAML file with another nipype plugin"),
-        ("--resource-monitor", "run.resource_monitor", ON, "", "record CPU and memory of nodes"),
-    ),
-    "preprocessing": (
-        ("--output-spaces", "anat.output_spaces", MANY, "SPACE[:res-N]",
-         "standard space and voxel size (MNI152NLin2009cAsym:res-2)"),
-        ("--dummy-scans", "bold.dummy_scans", WHOLE, "N",
-         "volumes to drop at the start (those brighter than the steady state)"),
-        ("--ignore", "bold.ignore", MANY, "{fieldmaps,slicetiming,sbref}",
-         "steps to leave out (none)"),
-        ("--skull-strip-t1w", "anat.skull_strip", TEXT, "{auto,skip,force}",
-         "auto: leave it out where the image has no skull (auto)"),
-        ("--anat-only", "run.anat_only", ON, "", "stop after the T1w image"),
-        ("--sloppy", "anat.sloppy", ON, "", "fast and inaccurate, for tests"),
-    ),
-    "denoising": (
-        ("-p --nuisance-regressors", "denoise.strategies", MANY, "{acompcor,24P,6P,none}",
-         "strategies, each with outputs of its own (acompcor)"),
-        ("--lower-bpf", "denoise.low_hz", NUMBER, "HZ", "lower edge of the band (0.01)"),
-        ("--upper-bpf", "denoise.high_hz", NUMBER, "HZ", "upper edge of the band (0.1)"),
-        ("--bpf-order", "denoise.filter_order", WHOLE, "N", "order of the Butterworth filter (2)"),
-        ("--disable-bandpass-filter", "denoise.band_pass", OFF, "", "no band-pass"),
-        ("-f --fd-thresh", "denoise.fd_threshold_mm", NUMBER, "MM",
-         "censor volumes with more framewise displacement; 0 censors none (0.5)"),
-        ("--min-time", "denoise.min_time_s", NUMBER, "S", "least time left after censoring (240)"),
-        ("--min-df", "denoise.min_df", WHOLE, "N", "least residual degrees of freedom (20)"),
-        ("--smoothing", "denoise.smoothing_fwhm_mm", NUMBER, "MM", "FWHM of the kernel (6)"),
-    ),
-    "measures": (
-        ("--seeds", "measures.seeds_file", TEXT, "FILE", "JSON or TSV file of seeds (our own)"),
-    ),
-    "group": (
-        ("--contrast", "group.contrast", TEXT, "'A > B'", "the two groups (from the table)"),
-        ("--group-column", "group.group_column", TEXT, "NAME",
-         "column of participants.tsv with the group (group)"),
-        ("--covariates", "group.covariates", MANY, "NAME",
-         "columns of participants.tsv, mean_fd, or none (age sex mean_fd)"),
-        ("--max-mean-fd", "group.max_mean_fd_mm", NUMBER, "MM",
-         "leave out participants with more mean framewise displacement (off)"),
-        ("--random-seed", "run.random_seed", WHOLE, "N", "start of all random numbers (0)"),
-    ),
-    "running": (
-        ("--dry-run", "run.dry_run", ON, "", "print what would be done with which files"),
-        ("--stop-on-first-crash", "run.stop_on_first_crash", ON, "", "stop at the first failure"),
-        ("--reports-only", "run.reports_only", ON, "", "write the pages again, compute nothing"),
-        ("--boilerplate-only", "run.boilerplate_only", ON, "", "write the methods text only"),
-        ("--level", "run.level", TEXT, "{minimal,full}", "full also writes the series (minimal)"),
-        ("--config-file", "config_file", TEXT, "FILE.toml",
-         "settings of an earlier run; the command line wins"),
-        ("--write-graph", "run.write_graph", ON, "", "write the graph of the workflow"),
-        ("--notrack", "ignored.notrack", ON, "", "accepted; nothing is ever sent"),
-    ),
-}  # fmt: skip
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Never:
-        """Raise instead of ending the process."""
-        sentence = message[0].upper() + message[1:].rstrip(".") + "."
-        raise UsageError(sentence, SEE_HELP)
-
-
-class _Once(argparse.Action):
-    """Store one value, and refuse a second."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 argparse's signature
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        if hasattr(namespace, self.dest):
-            raise UsageError(REPEATED_FLAG.format(flag=option_string))
-        setattr(namespace, self.dest, values)
-
-
-class _ListMeasures(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from rls_bids.measures import MEASURES
-
-        for measure in MEASURES.values():
-            sys.stdout.write(f"{measure.name}: {measure.caption}\n")
-        parser.exit()
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser; its namespace has the dotted names of what was given, and nothing else.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-    """
-    parser = _Parser(
-        prog=PROGRAM,
-        description="Functional connectivity in restless legs syndrome: BIDS in, maps out.",
-        epilog=EPILOG,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    add = parser.add_argument
-    add("input.bids_dir", metavar=POSITIONALS[0], help="raw BIDS data set")
-    add("input.output_dir", metavar=POSITIONALS[1], help="where everything is written")
-    add("analysis_level", metavar=POSITIONALS[2], choices=LEVELS, help="which level to run")
-    add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    add("--list-measures", action=_ListMeasures, nargs=0, help="print the measures and exit")
-    add("-v", "--verbose", dest="run.verbosity", action="count", help="say more (repeat it)")
-    kinds: dict[str, dict[str, Any]] = {
-        MANY: {"nargs": "+", "action": "extend"},
-        TEXT: {"action": _Once},
-        WHOLE: {"action": _Once, "type": int},
-        NUMBER: {"action": _Once, "type": float},
-        ON: {"action": "store_const", "const": True},
-        OFF: {"action": "store_const", "const": False},
-    }
-    for title, options in OPTIONS.items():
-        group = parser.add_argument_group(title)
-        for flags, setting, kind, shown, text in options:
-            value: dict[str, Any] = {"metavar": shown} if shown else {}
-            group.add_argument(*flags.split(), dest=setting, help=text, **kinds[kind], **value)
-    return parser
 
 
 def parse_arguments(argv: Sequence[str]) -> Settings:

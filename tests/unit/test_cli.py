@@ -22,14 +22,9 @@ from rls_bids.errors import (
     InputDataError,
     UsageError,
 )
-from rls_bids.settings import (
-    FILE_MISSING,
-    LABELS,
-    SECTIONS,
-    WORDS,
-    RunSettings,
-    to_toml,
-)
+from rls_bids.options import REPEATED_FLAG
+from rls_bids.settings import SECTIONS, RunSettings, to_toml
+from rls_bids.settings.limits import FILE_MISSING, LABELS, WORDS
 
 ROOT = Path(__file__).parents[2]
 PATHS = ["/data/raw", "/data/out", "participant"]
@@ -110,7 +105,7 @@ def test_lists_add_and_single_flags_do_not():
     assert settings.denoise.strategies == ("6P", "24P")
     with pytest.raises(UsageError) as caught:
         parse("--nprocs 2 --n-cpus 3")
-    assert caught.value.message == cli.REPEATED_FLAG.format(flag="--n-cpus")
+    assert caught.value.message == REPEATED_FLAG.format(flag="--n-cpus")
 
 
 def test_the_real_data_call():

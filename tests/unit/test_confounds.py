@@ -28,7 +28,7 @@ from rls_bids.numerics.confounds import (
     temporal_snr,
     tissue_mask,
 )
-from rls_bids.settings import STRATEGIES
+from rls_bids.settings.limits import STRATEGIES
 
 SHAPE = (20, 22, 18)
 

@@ -1,0 +1,237 @@
+"""Frozen settings: built and validated once, written to the log, never changed.
+
+Values arrive under dotted names, ``"denoise.low_hz"``, from the command line and from a file that
+an earlier run wrote; :func:`build_settings` is the only place that turns them into sections.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from rls_bids.errors import UsageError, nearest_hint
+from rls_bids.paths import check_paths, named_folders
+from rls_bids.settings import limits
+from rls_bids.settings.sections import (
+    DEFAULT_SPACE,
+    SECTIONS,
+    AnatSettings,
+    BoldSettings,
+    DenoiseSettings,
+    GroupSettings,
+    InputSettings,
+    MeasureSettings,
+    RunSettings,
+    Settings,
+)
+
+__all__ = [
+    "DEFAULT_SPACE",
+    "SECTIONS",
+    "AnatSettings",
+    "BoldSettings",
+    "DenoiseSettings",
+    "GroupSettings",
+    "InputSettings",
+    "MeasureSettings",
+    "RunSettings",
+    "Settings",
+    "build_settings",
+    "from_toml",
+    "read_toml",
+    "to_toml",
+]
+
+
+def build_settings(values: Mapping[str, Any], source: str = "The command line") -> Settings:
+    """Build and validate the settings from dotted names.
+
+    Parameters
+    ----------
+    values : mapping
+        Dotted name → value; names that are left out take the default of their section.
+        ``"analysis_level"``, ``"input.bids_dir"`` and ``"input.output_dir"`` are needed;
+        ``"anat.output_spaces"`` and a text as ``"group.contrast"`` are taken apart.
+    source : str
+        Where the values come from, for messages.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown, or a value has the wrong type or cannot be met.
+
+    Examples
+    --------
+    >>> paths = {"input.bids_dir": "/data/raw", "input.output_dir": "/data/out"}
+    >>> level = {"analysis_level": "participant"}
+    >>> build_settings(paths | level | {"input.task_ids": ["task-rest"]}).input.task_ids
+    ('rest',)
+    """
+    flat = dict(values)
+    _expand_shorthands(flat)
+    _check_names(flat, source)
+    level = flat.pop("analysis_level")
+    if level not in limits.LEVELS:
+        raise UsageError(*_unknown_word("The analysis level", level, limits.LEVELS))
+    sections: dict[str, Any] = {}
+    for section, cls in SECTIONS.items():
+        fields = dataclasses.fields(cls)
+        cleaned = {f.name: _clean(f"{section}.{f.name}", flat, f) for f in fields}
+        sections[section] = cls(**cleaned)
+    settings = Settings(analysis_level=level, **sections)
+    _check_together(settings)
+    return settings
+
+
+def to_toml(settings: Settings) -> str:
+    """Write the settings as TOML text; what is ``None`` is left out."""
+    import tomli_w
+
+    document: dict[str, Any] = {"analysis_level": settings.analysis_level}
+    for name in SECTIONS:
+        section = dataclasses.asdict(getattr(settings, name))
+        document[name] = {key: value for key, value in section.items() if value is not None}
+    return tomli_w.dumps(document)
+
+
+def read_toml(text: str, source: str = "The settings file") -> dict[str, Any]:
+    """Read what :func:`to_toml` wrote into dotted names, not validated yet.
+
+    Raises
+    ------
+    UsageError
+        If the text is not TOML; ``source`` is named in the message.
+    """
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(limits.BAD_TOML.format(source=source, reason=error)) from error
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        is_section = isinstance(value, dict)
+        flat.update(
+            {f"{name}.{key}": v for key, v in value.items()} if is_section else {name: value}
+        )
+    return flat
+
+
+def from_toml(text: str, source: str = "The settings file") -> Settings:
+    """Build the settings from TOML text (the inverse of :func:`to_toml`)."""
+    return build_settings(read_toml(text, source), source)
+
+
+def _expand_shorthands(flat: dict[str, Any]) -> None:
+    """Replace ``anat.output_spaces`` and a contrast text by the fields that they stand for."""
+    spaces = flat.pop("anat.output_spaces", None)
+    if spaces is not None:
+        match = re.fullmatch(r"([A-Za-z0-9+]+)(?::res-([A-Za-z0-9]+))?", " ".join(spaces))
+        if match is None:
+            raise UsageError(limits.BAD_SPACE.format(found=" ".join(spaces)))
+        flat["anat.space"] = match[1]
+        flat["anat.resolution"] = match[2] or AnatSettings().resolution
+    if isinstance(flat.get("group.contrast"), str):
+        flat["group.contrast"] = [part.strip() for part in flat["group.contrast"].split(">")]
+    if flat.get("group.covariates") in (["none"], ("none",)):
+        flat["group.covariates"] = ()
+
+
+def _check_names(flat: Mapping[str, Any], source: str) -> None:
+    """Refuse names that do not exist, and the absence of those without a default."""
+    known = {
+        f"{name}.{field.name}"
+        for name, cls in SECTIONS.items()
+        for field in dataclasses.fields(cls)
+    }
+    for name in flat.keys() - known - {"analysis_level"}:
+        message = limits.UNKNOWN_SETTING.format(source=source, name=name)
+        raise UsageError(message, nearest_hint(name, known))
+    for name in ("analysis_level", "input.bids_dir", "input.output_dir"):
+        if name not in flat:
+            raise UsageError(limits.MISSING_SETTING.format(source=source, name=name))
+
+
+def _clean(name: str, flat: Mapping[str, Any], field: "dataclasses.Field[object]") -> object:
+    """Check one value and bring it into the form that its section holds."""
+    value = flat.get(name, field.default)
+    if value is None and get_origin(field.type) is UnionType:
+        return None
+    value = _typed(name, value, field.type)
+    if name in limits.PATHS:
+        value = _absolute(value)
+    if name in limits.FILES and not Path(value).is_file():
+        raise UsageError(limits.FILE_MISSING.format(flag=limits.FILES[name], path=value))
+    if name in limits.LABELS:
+        value = _bare_labels(*limits.LABELS[name], value)
+    if name in limits.WORDS:
+        flag, words = limits.WORDS[name]
+        for word in (value,) if isinstance(value, str) else value:
+            if word not in words:
+                raise UsageError(*_unknown_word(flag, word, words))
+    if name in limits.RANGES:
+        _check_range(value, *limits.RANGES[name])
+    if name == "group.contrast":
+        _check_contrast(value)
+    return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+
+
+def _typed(name: str, value: object, annotation: object) -> Any:  # noqa: ANN401 that of the field
+    """Check the type of a value against the annotation of its field; sequences become tuples."""
+    if get_origin(annotation) is UnionType:
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))
+    if get_origin(annotation) is tuple:
+        expected = "a list of texts"
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+    else:
+        kinds, expected = limits.KINDS.get(annotation, limits.KINDS[str])
+        if isinstance(value, kinds) and isinstance(value, bool) is (annotation is bool):
+            return float(value) if isinstance(value, int) and annotation is float else value
+    raise UsageError(limits.WRONG_TYPE.format(name=name, found=value, expected=expected))
+
+
+def _absolute(value: str | Sequence[str]) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return str(Path(value).resolve())
+    return tuple(f"{name}={path}" for name, path in named_folders(value).items())
+
+
+def _bare_labels(flag: str, prefix: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """Take labels with or without their prefix."""
+    bare = tuple(label.removeprefix(prefix) for label in labels)
+    for label in bare:
+        if not re.fullmatch(r"[A-Za-z0-9+]+", label):
+            raise UsageError(limits.BAD_LABEL.format(flag=flag, found=label))
+    return bare
+
+
+def _check_range(value: float, flag: str, lowest: float, is_allowed: bool, expected: str) -> None:
+    if not math.isfinite(value) or value < lowest or (value == lowest and not is_allowed):
+        raise UsageError(limits.OUT_OF_RANGE.format(flag=flag, found=value, expected=expected))
+
+
+def _check_contrast(groups: Sequence[str]) -> None:
+    if groups and (len(groups) != 2 or not all(groups) or groups[0] == groups[1]):
+        raise UsageError(limits.BAD_CONTRAST.format(found=" > ".join(groups)))
+
+
+def _unknown_word(flag: str, found: object, words: Sequence[str]) -> tuple[str, str]:
+    message = limits.UNKNOWN_WORD.format(flag=flag, found=found, expected=", ".join(words))
+    return message, nearest_hint(str(found), words)
+
+
+def _check_together(settings: Settings) -> None:
+    """Check values that must fit each other."""
+    given, denoise, run = settings.input, settings.denoise, settings.run
+    others = named_folders(given.derivatives)
+    check_paths(given.bids_dir, given.output_dir, run.work_dir, others)
+    if run.anat_only and others:
+        raise UsageError(limits.ANAT_ONLY_DERIVATIVES)
+    if denoise.band_pass and denoise.low_hz >= denoise.high_hz:
+        raise UsageError(limits.BAND_ORDER.format(low=denoise.low_hz, high=denoise.high_hz))
+    if run.omp_nthreads > run.n_cpus:
+        raise UsageError(limits.TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus))

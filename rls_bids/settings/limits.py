@@ -1,0 +1,72 @@
+"""What each setting may be: words, ranges, files, and the sentences when it is not."""
+
+from collections.abc import Mapping
+
+STRATEGIES = ("acompcor", "24P", "6P", "none")
+STEPS_TO_IGNORE = ("fieldmaps", "slicetiming", "sbref")
+
+UNKNOWN_WORD = "{flag} got {found!r}, but it takes {expected}."
+BAD_LABEL = "{flag} got the label {found!r}, but a label holds only letters, digits and '+'."
+OUT_OF_RANGE = "{flag} got {found!r}, but it must be {expected}."
+WRONG_TYPE = "The setting {name} is {found!r}, but it must be {expected}."
+UNKNOWN_SETTING = "{source} has the setting {name!r}, which does not exist."
+MISSING_SETTING = "{source} lacks the setting {name}."
+BAD_TOML = "{source} is not a settings file: {reason}."
+FILE_MISSING = "{flag} names {path}, but there is no such file."
+BAND_ORDER = (
+    "--lower-bpf is {low:g} Hz and --upper-bpf is {high:g} Hz, but the lower must be less."
+)
+ANAT_ONLY_DERIVATIVES = "--anat-only and --derivatives exclude each other: nothing would be done."
+TOO_MANY_THREADS = "--omp-nthreads is {threads}, but only {cpus} CPUs may be used (--n-cpus)."
+BAD_CONTRAST = "--contrast got {found!r}, but it must name two different groups like 'RLS > HC'."
+BAD_SPACE = "--output-spaces got {found!r}, but it takes one space like MNI152NLin2009cAsym:res-2."
+
+KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+}
+LEVELS = ("participant", "group")
+LABELS = {
+    "input.participant_labels": ("--participant-label", "sub-"),
+    "input.exclude_participant_labels": ("--exclude-participant-label", "sub-"),
+    "input.session_labels": ("--session-label", "ses-"),
+    "input.task_ids": ("--task-id", "task-"),
+    "input.run_ids": ("--run-id", "run-"),
+}
+WORDS = {
+    "anat.skull_strip": ("--skull-strip-t1w", ("auto", "skip", "force")),
+    "anat.resolution": ("--output-spaces", ("1", "2")),
+    "bold.ignore": ("--ignore", STEPS_TO_IGNORE),
+    "denoise.strategies": ("--nuisance-regressors", STRATEGIES),
+    "run.level": ("--level", ("minimal", "full")),
+}
+FILES = {
+    "input.bids_filter_file": "--bids-filter-file",
+    "measures.seeds_file": "--seeds",
+    "run.plugin_file": "--nipype-plugin-file",
+}
+PATHS = (
+    "input.bids_dir",
+    "input.output_dir",
+    "input.bids_database_dir",
+    "input.derivatives",
+    "run.work_dir",
+    *FILES,
+)
+RANGES: Mapping[str, tuple[str, float, bool, str]] = {
+    "bold.dummy_scans": ("--dummy-scans", 0, True, "0 or more volumes"),
+    "denoise.low_hz": ("--lower-bpf", 0, False, "more than 0 Hz"),
+    "denoise.high_hz": ("--upper-bpf", 0, False, "more than 0 Hz"),
+    "denoise.filter_order": ("--bpf-order", 1, True, "1 or more"),
+    "denoise.fd_threshold_mm": ("--fd-thresh", 0, True, "0 mm (no censoring) or more"),
+    "denoise.min_time_s": ("--min-time", 0, True, "0 s or more"),
+    "denoise.min_df": ("--min-df", 1, True, "1 or more"),
+    "denoise.smoothing_fwhm_mm": ("--smoothing", 0, True, "0 mm (no smoothing) or more"),
+    "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
+    "run.n_cpus": ("--n-cpus", 1, True, "1 or more"),
+    "run.omp_nthreads": ("--omp-nthreads", 1, True, "1 or more"),
+    "run.mem_gb": ("--mem", 0, False, "more than 0"),
+    "run.random_seed": ("--random-seed", 0, True, "0 or more"),
+}

@@ -1,0 +1,120 @@
+"""The sections of the settings: what each step is told, with its defaults."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+DEFAULT_SPACE = "MNI152NLin2009cAsym"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSettings:
+    """Which data: absolute paths, and labels without prefix; no label means all.
+
+    ``derivatives`` are ``NAME=PATH`` of preprocessed data sets to start from.
+    """
+
+    bids_dir: str
+    output_dir: str
+    participant_labels: tuple[str, ...] = ()
+    exclude_participant_labels: tuple[str, ...] = ()
+    session_labels: tuple[str, ...] = ()
+    task_ids: tuple[str, ...] = ("rest",)
+    run_ids: tuple[str, ...] = ()
+    bids_filter_file: str | None = None
+    bids_database_dir: str | None = None
+    derivatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnatSettings:
+    """How the T1w image is processed. ``resolution`` is in mm, ``"1"`` or ``"2"``."""
+
+    skull_strip: Literal["auto", "skip", "force"] = "auto"
+    space: str = DEFAULT_SPACE
+    resolution: str = "2"
+    sloppy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoldSettings:
+    """How the BOLD series is preprocessed; ``dummy_scans`` of ``None`` are found in each run."""
+
+    dummy_scans: int | None = None
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiseSettings:
+    """Nuisance regression, band-pass, censoring, and what must be left (s, mm, Hz)."""
+
+    strategies: tuple[str, ...] = ("acompcor",)
+    band_pass: bool = True
+    low_hz: float = 0.01
+    high_hz: float = 0.1
+    filter_order: int = 2
+    fd_threshold_mm: float = 0.5
+    min_time_s: float = 240.0
+    min_df: int = 20
+    smoothing_fwhm_mm: float = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSettings:
+    """Which seeds; empty means the default set."""
+
+    seeds_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSettings:
+    """The two-group model. An empty ``contrast`` is filled from participants.tsv."""
+
+    group_column: str = "group"
+    contrast: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ("age", "sex", "mean_fd")
+    max_mean_fd_mm: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How the graph is run. Only ``random_seed`` may change a number in the outputs."""
+
+    level: Literal["minimal", "full"] = "minimal"
+    work_dir: str = "work"
+    clean_workdir: bool = False
+    n_cpus: int = 1
+    omp_nthreads: int = 1
+    mem_gb: float = 4.0
+    random_seed: int = 0
+    anat_only: bool = False
+    dry_run: bool = False
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    stop_on_first_crash: bool = False
+    plugin_file: str | None = None
+    resource_monitor: bool = False
+    write_graph: bool = False
+    verbosity: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole of it; each workflow builder receives its section only."""
+
+    analysis_level: Literal["participant", "group"]
+    input: InputSettings
+    anat: AnatSettings
+    bold: BoldSettings
+    denoise: DenoiseSettings
+    measures: MeasureSettings
+    group: GroupSettings
+    run: RunSettings
+
+
+SECTIONS: Mapping[str, Any] = {
+    field.name: field.type
+    for field in dataclasses.fields(Settings)
+    if field.name != "analysis_level"
+}
