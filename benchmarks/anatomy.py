@@ -24,7 +24,8 @@ from rls_bids.interfaces.images import Volume, load_volume, save_mask, save_volu
 from rls_bids.numerics.coregister import coregister
 from rls_bids.numerics.realign import parameters_to_matrix
 from rls_bids.numerics.resample import resample_volume, voxel_points
-from rls_bids.resources.templates import coarse_brain, locate_template, standard_head
+from rls_bids.resources.grids import coarse_brain, standard_head
+from rls_bids.resources.templates import locate_template
 
 CENTRE = np.array([0.0, -18.0, 8.0])
 TEMPLATE = locate_template("MNI152NLin2009cAsym", "2")

@@ -20,7 +20,7 @@ from rls_bids.interfaces.images import Volume, stage_for_itk
 from rls_bids.interfaces.registration import field_points
 from rls_bids.numerics.resample import resample_volume, voxel_points
 from rls_bids.resources import spaces
-from rls_bids.resources.templates import coarse_brain
+from rls_bids.resources.grids import coarse_brain
 
 STEP_MM = 0.05
 GRIDS = {

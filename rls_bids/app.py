@@ -23,17 +23,17 @@ from rls_bids.engine.crashes import Failure
 from rls_bids.engine.pool import run_workflow
 from rls_bids.errors import EXIT_DATA, EXIT_FAILED, EXIT_OK
 from rls_bids.paths import named_folders
-from rls_bids.records import Note, Participant, Seed
+from rls_bids.records import Note, Participant, Seed, Template
 from rls_bids.reports.collect import collect_participant
 from rls_bids.reports.group import collect_group, group_facts
 from rls_bids.reports.html import write_group_page, write_participant_page
 from rls_bids.reports.methods import write_citation
 from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.resources.templates import locate_template
-from rls_bids.settings import Settings, to_toml
+from rls_bids.settings import RunSettings, Settings, to_toml
 from rls_bids.workflows.group import group_stages, init_group_wf
 from rls_bids.workflows.participant import init_participants_wf
-from rls_bids.workflows.stages import Stage, place_of
+from rls_bids.workflows.stages import Place, Stage, place_of
 
 LOGGER = logging.getLogger("rls_bids")
 REFUSED = "RunRefused"
@@ -47,6 +47,7 @@ def run_participant(settings: Settings) -> int:
     int
         The exit status: 0, 1 (something failed) or 65 (no usable data of a participant).
     """
+    template = locate_template(settings.anat.space, settings.anat.resolution)
     found = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
     seeds = {seed.name: seed for seed in found}
     participants = _find(settings)
@@ -62,7 +63,7 @@ def run_participant(settings: Settings) -> int:
         _save_settings(settings, naming.log_dir(participant.label, run_id))
     notes = [note for participant in participants for note in participant.notes]
     if not (settings.run.reports_only or settings.run.boilerplate_only):
-        notes += _compute(participants, settings, seeds, run_id)
+        notes += _compute(participants, settings, template, seeds, run_id)
     _write_pages(participants, notes, settings)
     write_descriptions(settings.input.output_dir)
     for note in notes:
@@ -94,13 +95,13 @@ def _save_settings(settings: Settings, log_dir: str) -> None:
 def _compute(
     participants: Sequence[Participant],
     settings: Settings,
+    template: Template,
     seeds: Mapping[str, Seed],
     run_id: str,
 ) -> list[Note]:
     """Build the graph of what is unfinished, run it, and return what was refused or failed."""
     output_dir, work_dir = settings.input.output_dir, settings.run.work_dir
     configure_nipype(settings.run, work_dir, str(Path(output_dir, naming.log_dir(None, run_id))))
-    template = locate_template(settings.anat.space, settings.anat.resolution)
     plan = init_participants_wf(participants, settings, template, seeds, run_id)
     if not plan.n_unfinished:
         LOGGER.info("Every output is finished already; nothing is computed.")
@@ -180,6 +181,7 @@ def run_group(settings: Settings) -> int:
     int
         The exit status: 0, or 1 when a comparison could not be made or failed.
     """
+    template = locate_template(settings.anat.space, settings.anat.resolution)
     plan = plan_group(settings)
     if settings.run.dry_run:
         sys.stdout.write(group_plan_text(plan, settings) + "\n")
@@ -189,10 +191,12 @@ def run_group(settings: Settings) -> int:
     write_dataset_description(root, settings.input.bids_dir, __version__)
     write_citation(*group_facts(plan, settings))
     _save_settings(settings, naming.log_dir(None, run_id))
-    stages = group_stages(plan, place_of(settings))
+    place = place_of(settings, plan.size_mm)
+    stages = group_stages(plan, place)
     notes = [each.note for each in plan.unfit]
     if not (settings.run.reports_only or settings.run.boilerplate_only):
-        notes += _compare(plan, stages, settings, run_id)
+        write_design_tables(plan, settings)
+        notes += _compare(plan, stages, template, place, settings.run, run_id)
     page = collect_group(plan, stages, notes, settings)
     LOGGER.info("Report of the group: %s", write_group_page(root, page))
     write_descriptions(root)
@@ -202,16 +206,19 @@ def run_group(settings: Settings) -> int:
 
 
 def _compare(
-    plan: GroupPlan, stages: Mapping[tuple[str, str], Stage], settings: Settings, run_id: str
+    plan: GroupPlan,
+    stages: Mapping[tuple[str, str], Stage],
+    template: Template,
+    place: Place,
+    run: RunSettings,
+    run_id: str,
 ) -> list[Note]:
-    """Write the designs, fit the models that are not finished, and return what failed."""
-    log_dir = str(Path(settings.input.output_dir, naming.log_dir(None, run_id)))
-    configure_nipype(settings.run, settings.run.work_dir, log_dir)
-    template = locate_template(settings.anat.space, settings.anat.resolution)
-    write_design_tables(plan, settings)
-    workflow = init_group_wf(plan, stages, template, place_of(settings), settings.run, log_dir)
+    """Fit the models that are not finished, and return what failed."""
+    log_dir = str(Path(place.output_dir, naming.log_dir(None, run_id)))
+    configure_nipype(run, run.work_dir, log_dir)
+    workflow = init_group_wf(plan, stages, template, place, run, log_dir)
     if not workflow.list_node_names():
         LOGGER.info("Every output is finished already; nothing is computed.")
         return []
     LOGGER.info("%d comparisons are planned.", len(plan.designs))
-    return [note_of(failure) for failure in run_workflow(workflow, settings.run)]
+    return [note_of(failure) for failure in run_workflow(workflow, run)]

@@ -52,11 +52,12 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--resource-monitor", "run.resource_monitor", ON, "", "record CPU and memory of nodes"),
     ),
     "preprocessing": (
-        ("--output-spaces", "anat.output_spaces", MANY, "SPACE[:res-N]",
-         "standard space and voxel size (MNI152NLin2009cAsym:res-2)"),
+        ("--output-spaces", "anat.output_spaces", MANY, "SPACE[:res-{1,2,native}]",
+         "standard space and voxel size; T1w beside it also writes what preprocessing makes in "
+         "the space of the T1w image (MNI152NLin2009cAsym:res-2)"),
         ("--dummy-scans", "bold.dummy_scans", WHOLE, "N",
          "volumes to drop at the start (those brighter than the steady state)"),
-        ("--ignore", "bold.ignore", MANY, "{fieldmaps,slicetiming,sbref}",
+        ("--ignore", "bold.ignore", MANY, "{fieldmaps,fmap-jacobian,slicetiming,sbref}",
          "steps to leave out (none)"),
         ("--skull-strip-t1w", "anat.skull_strip", TEXT, "{auto,skip,force}",
          "auto: leave it out where the image has no skull (auto)"),

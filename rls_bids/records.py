@@ -75,9 +75,9 @@ class BoldRun:
     ``entities`` holds what tells the run apart (``task``, ``acq``, ``dir``, ``run`` …, without
     ``sub`` and ``ses``); times are in seconds; ``slice_timing`` is ``None`` where the step is left
     out; ``sbref`` is a single-band reference; ``content`` is a hash of the image bytes, with those
-    of the field map and of the reference. The first ``dummy_scans`` of the ``n_volumes`` are
-    dropped before anything else. Where several ``echoes`` (path, echo time in s; the shortest
-    first) are combined, ``bold`` is the first of them.
+    of the field map and of the reference. ``voxel_size_mm`` is the longest edge of a voxel. The
+    first ``dummy_scans`` of the ``n_volumes`` are dropped before anything else. Where several
+    ``echoes`` (path, echo time in s; the shortest first) are combined, ``bold`` is the first.
     """
 
     participant: str
@@ -85,6 +85,7 @@ class BoldRun:
     entities: Entities
     bold: str
     content: str
+    voxel_size_mm: float
     repetition_time: float
     n_volumes: int
     slice_timing: tuple[float, ...] | None
@@ -107,7 +108,8 @@ class PreparedRun:
     ``entities``, ``content`` and times are as in :class:`BoldRun`; ``content`` covers series,
     mask and confounds. The first ``n_dropped`` of ``n_volumes`` are left out. ``generator`` names
     the program, ``start_time`` and ``is_slice_timed`` are ``None`` where its sidecar is silent,
-    ``is_on_grid`` says whether the series needs no interpolation.
+    ``voxel_size_mm``, that of the acquisition, where nothing tells it; ``is_on_grid`` says whether
+    the series needs no interpolation.
     """
 
     participant: str
@@ -117,6 +119,7 @@ class PreparedRun:
     mask: str
     confounds: str
     content: str
+    voxel_size_mm: float | None
     repetition_time: float
     n_volumes: int
     n_dropped: int
@@ -227,7 +230,10 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupInput:
-    """One participant's map with the covariates that its sidecar reports, and its fingerprint."""
+    """One participant's map with the covariates that its sidecar reports, and its fingerprint.
+
+    ``size_mm`` is the edge of its voxels.
+    """
 
     participant: str
     session: str | None
@@ -235,6 +241,7 @@ class GroupInput:
     mean_fd_mm: float
     minutes_kept: float
     degrees_of_freedom: int
+    size_mm: str
     processing: str
     fingerprint: str = ""
 

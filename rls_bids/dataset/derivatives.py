@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from rls_bids.dataset.description import read_json
 from rls_bids.dataset.filters import (
+    IMAGES,
     PRESENT,
     BidsFile,
     Query,
@@ -25,7 +26,6 @@ from rls_bids.errors import InputDataError
 from rls_bids.paths import named_folders
 
 UNKNOWN_GENERATOR = "an unknown program"
-IMAGES = (".nii", ".nii.gz")
 TISSUES = ("GM", "WM", "CSF")
 
 # (datatype, suffix) of fMRIPrep 1.0 and 1.1 → suffix and entities of today.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rls_bids.dataset.checks import read_header
-from rls_bids.dataset.filters import BidsFile
+from rls_bids.dataset.filters import IMAGES, BidsFile
 from rls_bids.errors import InputDataError
 from rls_bids.numerics.fieldmap import axis_and_sign, encoding_vector, line_time
 from rls_bids.records import FieldMap
@@ -36,7 +36,6 @@ OTHER_AXES = (
 
 DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
 UNITS = ("Hz", "rad/s", "Tesla")
-IMAGES = (".nii", ".nii.gz")
 LONGEST_ECHO_S = 1.0
 AXES_TOLERANCE_MM = 1e-3
 PARALLEL = 0.9

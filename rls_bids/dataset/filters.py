@@ -17,6 +17,7 @@ from typing import Any
 from rls_bids.errors import UsageError
 
 PRESENT = "*"
+IMAGES = (".nii", ".nii.gz")
 QUERIES = ("t1w", "bold", "sbref", "fmap", "mask", "confounds")
 Wanted = tuple[str | None, ...]
 Query = dict[str, Wanted]

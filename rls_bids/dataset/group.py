@@ -104,12 +104,20 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupPlan:
-    """All comparisons of one call: ``model`` names them, ``table`` is participants.tsv."""
+    """All comparisons of one call: ``model`` names them, ``table`` is participants.tsv.
+
+    ``size_mm`` is the edge of the voxels of all maps.
+    """
 
     model: str
     table: "pd.DataFrame"
     designs: tuple[SeedDesign, ...]
     unfit: tuple[Unfit, ...]
+
+    @property
+    def size_mm(self) -> str:
+        """Edge of the voxels of the maps, which are equally processed."""
+        return self.designs[0].result.inputs[0].size_mm
 
 
 def plan_group(settings: Settings) -> GroupPlan:

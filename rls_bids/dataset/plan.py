@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rls_bids.dataset.group import GroupPlan
 from rls_bids.records import Anatomy, BoldRun, Note, Participant, PreparedRun
+from rls_bids.resources.grids import resolution_words
 from rls_bids.settings import Settings
 
 FIELD_MAPS = {
@@ -30,7 +31,7 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
         f"Input   {root}",
         f"Output  {settings.input.output_dir}",
         *(f"From    {text}" for text in settings.input.derivatives),
-        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
+        f"Space   {_space_words(settings)}",
         f"Denoise {', '.join(settings.denoise.strategies)}",
     ]
     for participant in participants:
@@ -51,6 +52,11 @@ def plan_text(participants: Sequence[Participant], settings: Settings) -> str:
     n_able = sum(bool(one.sessions) for one in participants)
     lines += ["", f"{n_able} of {len(participants)} participants, {n_runs} BOLD runs."]
     return "\n".join(lines)
+
+
+def _space_words(settings: Settings) -> str:
+    also = "; T1w, too" if settings.bold.in_t1w_space else ""
+    return f"{settings.anat.space}, {resolution_words(settings.anat.resolution)}{also}"
 
 
 def _run_words(run: BoldRun | PreparedRun) -> str:
@@ -82,7 +88,7 @@ def group_plan_text(plan: GroupPlan, settings: Settings) -> str:
         f"Input   {settings.input.bids_dir}",
         f"Output  {settings.input.output_dir}",
         f"Model   {plan.model}, covariates: {', '.join(settings.group.covariates) or 'none'}",
-        f"Space   {settings.anat.space}, {settings.anat.resolution} mm",
+        f"Space   {settings.anat.space}, {resolution_words(settings.anat.resolution)}",
     ]
     told: tuple[tuple[str, str], ...] | None = None
     for design in plan.designs:

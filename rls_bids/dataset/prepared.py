@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rls_bids.dataset.acquired import acquired_size
 from rls_bids.dataset.checks import note_of
 from rls_bids.dataset.derivatives import (
     TISSUES,
@@ -133,7 +134,12 @@ def _participant(
     for file, one in chosen:
         files = companions(file, one.files, *queries)
         run, checked = check_prepared(
-            label, files, one.source.generator, settings, hash_content=hash_content
+            label,
+            files,
+            one.source.generator,
+            settings,
+            voxel_size_mm=acquired_size(file, label, one.files, settings.input.bids_dir),
+            hash_content=hash_content,
         )
         notes += checked
         if run is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rls_bids.dataset import checks
+from rls_bids.dataset.acquired import UNKNOWN_SIZE, UNKNOWN_SIZE_HINT
 from rls_bids.dataset.derivatives import PreparedFiles
 from rls_bids.dataset.description import content_hash, fingerprint, read_json
 from rls_bids.dataset.products import RUN_ENTITIES
@@ -15,7 +16,8 @@ from rls_bids.errors import InputDataError
 from rls_bids.numerics.confounds import MOTION, Table, columns_for
 from rls_bids.numerics.translate import DISPLACEMENT, count_marked, not_finite, translate
 from rls_bids.records import Note, PreparedRun
-from rls_bids.resources.templates import standard_grid
+from rls_bids.resources.grids import native_size, standard_grid
+from rls_bids.resources.templates import NATIVE
 from rls_bids.settings import Settings
 
 NO_TASK = "{path} has no task- in its name."
@@ -49,7 +51,13 @@ _GRID_TOLERANCE_MM = 1e-3
 
 
 def check_prepared(
-    label: str, files: PreparedFiles, generator: str, settings: Settings, *, hash_content: bool
+    label: str,
+    files: PreparedFiles,
+    generator: str,
+    settings: Settings,
+    *,
+    voxel_size_mm: float | None,
+    hash_content: bool,
 ) -> tuple[PreparedRun | None, tuple[Note, ...]]:
     """Check one preprocessed run and make its record.
 
@@ -63,6 +71,8 @@ def check_prepared(
         Who made them.
     settings : Settings
         Space, strategies and dummy scans.
+    voxel_size_mm : float or None
+        Of the acquisition, if known (:func:`.acquired_size`).
     hash_content : bool
         Whether to read all bytes for ``content``.
 
@@ -84,7 +94,7 @@ def check_prepared(
         _check_columns(files.confounds, table, n_dropped, settings)
         _check_length(path, header.shape[3], n_dropped)
         content = _content(files, metadata) if hash_content else ""
-        is_on_grid, said = _grid_note(path, header, settings)
+        is_on_grid, said = _grid_note(path, header, voxel_size_mm, settings)
     except InputDataError as error:
         return None, (checks.note_of(label, "failed", path, error.message, error.hint),)
     notes += [said] if said else []
@@ -101,6 +111,7 @@ def check_prepared(
         mask=files.mask,
         confounds=files.confounds,
         content=content,
+        voxel_size_mm=voxel_size_mm,
         repetition_time=repetition_time,
         n_volumes=header.shape[3],
         n_dropped=n_dropped,
@@ -152,9 +163,17 @@ def _grid_words(header: checks.Header) -> str:
     return GRID.format(x=x, y=y, z=z, a=a, b=b, c=c, u=u, v=v, w=w)
 
 
-def _grid_note(path: str, header: checks.Header, settings: Settings) -> tuple[bool, str]:
+def _grid_note(
+    path: str, header: checks.Header, voxel_size_mm: float | None, settings: Settings
+) -> tuple[bool, str]:
     """Return whether the series lies on the output grid, and a sentence when it does not."""
-    shape, affine = standard_grid(settings.anat.space, settings.anat.resolution)
+    resolution = settings.anat.resolution
+    if resolution == NATIVE:
+        if voxel_size_mm is None:
+            message = UNKNOWN_SIZE.format(path=path, bids_dir=settings.input.bids_dir)
+            raise InputDataError(message, UNKNOWN_SIZE_HINT)
+        resolution = native_size([voxel_size_mm])
+    shape, affine = standard_grid(settings.anat.space, resolution)
     target = checks.Header(
         shape=shape,
         affine=tuple(tuple(row) for row in affine.tolist()),

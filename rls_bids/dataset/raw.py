@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rls_bids.dataset import checks
+from rls_bids.dataset.acquired import longest_edge
 from rls_bids.dataset.anatomies import choose_anatomies
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.echoes import group_echoes, order_echoes
@@ -16,7 +17,15 @@ from rls_bids.dataset.fieldmaps import (
     find_fieldmap,
     have_same_axes,
 )
-from rls_bids.dataset.filters import BidsFile, Query, Selection, apply_queries, natural_key, select
+from rls_bids.dataset.filters import (
+    IMAGES,
+    BidsFile,
+    Query,
+    Selection,
+    apply_queries,
+    natural_key,
+    select,
+)
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.dataset.requests import STEPS
 from rls_bids.dataset.start import volumes_to_drop
@@ -37,7 +46,6 @@ NOTHING_FOR_ONE = "sub-{participant} has no {kind} image that can be used ({step
 NO_TASK = "{path} has no task- in its name."
 PHASE = "{path} is a phase image and is left out."
 
-IMAGES = (".nii", ".nii.gz")
 _NOT_IN_NAME = ("datatype", "extension")
 _SAME_KIND = ("ses", "task", "acq", "ce", "rec")
 _USED_METADATA = ("RepetitionTime", "SliceTiming", "SliceEncodingDirection")
@@ -182,6 +190,7 @@ def _usable_run(
         entities=tuple(entities),
         bold=file.path,
         content=_content(file, metadata, echoes, fieldmap, sbref, request),
+        voxel_size_mm=longest_edge(checks.read_header(file.path)),
         repetition_time=facts.repetition_time,
         n_volumes=facts.n_volumes,
         slice_timing=facts.slice_timing,

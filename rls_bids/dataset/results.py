@@ -156,6 +156,7 @@ def _group_input(root: str, path: str, one: Parsed, metadata: dict[str, Any]) ->
             mean_fd_mm=float(metadata["MeanFramewiseDisplacement"]),
             minutes_kept=float(metadata["MinutesKept"]),
             degrees_of_freedom=int(metadata["DegreesOfFreedom"]),
+            size_mm=str(metadata["Processing"]["Resolution"]),
             processing=canonical_json({**metadata["Processing"], **place}),
             fingerprint=metadata.get("Fingerprint") or content_hash(Path(root) / path),
         )

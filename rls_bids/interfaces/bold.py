@@ -73,6 +73,7 @@ class ResampleSeriesInputSpec(BaseInterfaceInputSpec):
     std_mask = File(exists=True, mandatory=True, desc="standard-space voxels of `points`")
     shift = File(exists=True, desc="voxels by which the BOLD reference is distorted")
     direction = traits.Str("j", usedefault=True, desc="of the phase encoding, BIDS")
+    use_jacobian = traits.Bool(True, usedefault=True, desc="correct the signal for the shift")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 
@@ -174,8 +175,10 @@ def _distortion(inputs: Any, points: Any, to_boldref: Any) -> tuple[Any, Any, in
         return NO_SHIFT, np.float32(1.0), axis
     shift, affine = load_volume(inputs.shift)
     at = points @ to_boldref[:3, :3].T + to_boldref[:3, 3]
-    piling = jacobian(shift, axis)
-    return sample_field(shift, affine, at), sample_field(piling, affine, at), axis
+    at_points = sample_field(shift, affine, at)
+    if not inputs.use_jacobian:
+        return at_points, np.float32(1.0), axis
+    return at_points, sample_field(jacobian(shift, axis), affine, at), axis
 
 
 def _in_step(series: Any, inputs: Any) -> Any:

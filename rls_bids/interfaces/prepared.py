@@ -68,7 +68,7 @@ class LoadPrepared(SimpleInterface):
 
         from rls_bids.interfaces.images import save_mask, save_masked
         from rls_bids.numerics.confounds import temporal_snr
-        from rls_bids.resources.templates import standard_head
+        from rls_bids.resources.grids import standard_head
 
         given, folder = self.inputs, Path(runtime.cwd)
         _, head, affine = standard_head(given.template, given.space, given.resolution)
@@ -252,7 +252,7 @@ class PrepareTissues(SimpleInterface):
 
         from rls_bids.interfaces.images import STANDARD_CODE, load_volume, save_volume
         from rls_bids.numerics.resample import resample_volume, voxel_points
-        from rls_bids.resources.templates import standard_grid
+        from rls_bids.resources.grids import standard_grid
 
         folder = Path(runtime.cwd)
         shape, affine = standard_grid(self.inputs.space, self.inputs.resolution)

@@ -94,7 +94,7 @@ class MeasureQuality(SimpleInterface):
 
         from rls_bids.interfaces.measure import seed_record
         from rls_bids.interfaces.tables import save_table
-        from rls_bids.resources.templates import standard_head
+        from rls_bids.resources.grids import standard_head
 
         given, folder = self.inputs, Path(runtime.cwd)
         seeds = [seed_record(seed) for seed in given.seeds]

@@ -82,7 +82,7 @@ class NormalizeToTemplate(SimpleInterface):
             stage_for_itk,
             voxel_sizes,
         )
-        from rls_bids.resources.templates import coarse_brain
+        from rls_bids.resources.grids import coarse_brain
 
         folder = Path(runtime.cwd)
         head = load_volume(self.inputs.in_file)
@@ -161,7 +161,7 @@ class StandardPoints(SimpleInterface):
 
         from rls_bids.interfaces.images import save_mask
         from rls_bids.numerics.resample import voxel_points
-        from rls_bids.resources.templates import standard_head
+        from rls_bids.resources.grids import standard_head
 
         folder = Path(runtime.cwd)
         _, mask, affine = standard_head(
@@ -174,6 +174,39 @@ class StandardPoints(SimpleInterface):
         np.save(folder / "points.npy", points)
         self._results["points"] = str(folder / "points.npy")
         self._results["std_mask"] = save_mask(mask, affine, folder / "std_mask.nii.gz")
+        return runtime
+
+
+class T1wPointsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `T1wPoints`."""
+
+    mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
+    size_mm = traits.Str(mandatory=True, desc="edge of the voxels wanted")
+    version = traits.Str(mandatory=True, desc="version of the numbers")
+
+
+class T1wPoints(SimpleInterface):
+    """Lay a grid of another voxel size over the T1w image, along its axes, and keep the brain."""
+
+    input_spec = T1wPointsInputSpec
+    output_spec = StandardPointsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
+        from rls_bids.interfaces.images import load_volume, save_mask
+        from rls_bids.numerics.resample import resample_volume, voxel_points
+        from rls_bids.resources.grids import HALF, same_box
+
+        folder = Path(runtime.cwd)
+        brain = load_volume(self.inputs.mask)
+        shape, affine = same_box(brain.data.shape, brain.affine, float(self.inputs.size_mm))
+        centres = voxel_points(np.ones(shape, bool), affine)
+        share = resample_volume(brain.data.astype(np.float32), brain.affine, centres, order=1)
+        mask = share.reshape(shape) >= HALF
+        np.save(folder / "points.npy", voxel_points(mask, affine).astype(np.float32))
+        self._results["points"] = str(folder / "points.npy")
+        self._results["std_mask"] = save_mask(mask, affine, folder / "t1w_mask.nii.gz")
         return runtime
 
 
@@ -236,7 +269,6 @@ class ResampleToStandardInputSpec(BaseInterfaceInputSpec):
     GM = File(exists=True, mandatory=True, desc="probability of grey matter")
     WM = File(exists=True, mandatory=True, desc="probability of white matter")
     CSF = File(exists=True, mandatory=True, desc="probability of cerebrospinal fluid")
-    template = File(exists=True, mandatory=True, desc="brain of the standard head")
     space = traits.Str(mandatory=True, desc="name of the standard space")
     resolution = traits.Str(mandatory=True, desc="of the standard grid, mm")
     version = traits.Str(mandatory=True, desc="version of the numbers")
@@ -264,7 +296,7 @@ class ResampleToStandard(SimpleInterface):
 
         from rls_bids.interfaces.images import STANDARD_CODE, load_volume, save_volume
         from rls_bids.numerics.resample import resample_volume
-        from rls_bids.resources.templates import standard_grid
+        from rls_bids.resources.grids import standard_grid
 
         folder = Path(runtime.cwd)
         shape, affine = standard_grid(self.inputs.space, self.inputs.resolution)

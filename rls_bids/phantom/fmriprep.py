@@ -46,7 +46,7 @@ from rls_bids.phantom.signals import (
 from rls_bids.phantom.space import Floats, Floats32
 from rls_bids.phantom.spec import RAW_ONLY, CohortSpec, Plan, plan_cohort, spec_content
 from rls_bids.phantom.texts import DERIVATIVE_DESCRIPTION
-from rls_bids.resources.templates import standard_grid
+from rls_bids.resources.grids import standard_grid
 
 RESOLUTION = "2"
 SCALE = 0.15

@@ -22,6 +22,7 @@ from rls_bids.reports.texts import (
     reference_words,
     run_title,
 )
+from rls_bids.resources.grids import resolution_words
 from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import Settings
 
@@ -288,7 +289,7 @@ def _summary(label: str, results: Sequence[Result], settings: Settings) -> Secti
         ("Runs preprocessed", str(sum(len(runs) for runs in sessions.values()))),
         ("Preprocessing", ", ".join(_preprocessing(results)) or "rls_bids"),
         ("Denoising", ", ".join(settings.denoise.strategies)),
-        ("Standard space", f"{settings.anat.space}, {settings.anat.resolution} mm"),
+        ("Standard space", f"{settings.anat.space}, {resolution_words(settings.anat.resolution)}"),
         ("Seed maps", str(len(made))),
         ("Missing seeds", ", ".join(lost) or ("none" if made else "all")),
     )

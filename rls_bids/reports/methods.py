@@ -18,6 +18,7 @@ from rls_bids.numerics.steady import LEAST_EXCESS, N_DEVIATIONS
 from rls_bids.records import Seed
 from rls_bids.reports import wording
 from rls_bids.reports.references import Reference, bibliography
+from rls_bids.resources.grids import resolution_words
 from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
 from rls_bids.settings import Settings
 
@@ -138,10 +139,10 @@ def _preprocessing(settings: Settings, facts: Facts) -> str:
         f"BOLD series in {settings.anat.space}, their brain masks and confounds were taken from "
         f"{' and '.join(names)}; how they were made is in the methods text that comes with them. "
         f"Volumes that it marks as not in steady state{dropped} were left out. Series on another "
-        f"grid than that of the results ({settings.anat.resolution} mm) were interpolated once "
-        "more (cubic B-spline); the participant's page says of which runs this is true. The "
-        "displacement was computed by that program [@power2012]; differences and squares of "
-        "confounds that it does not write were computed from its columns."
+        f"grid than that of the results ({resolution_words(settings.anat.resolution)}) were "
+        "interpolated once more (cubic B-spline); the participant's page says of which runs this "
+        "is true. The displacement was computed by that program [@power2012]; differences and "
+        "squares of confounds that it does not write were computed from its columns."
     )
 
 
@@ -197,7 +198,8 @@ def _bold(settings: Settings, facts: Facts) -> str:
         "The BOLD reference was registered rigidly to the T1w image by mutual information "
         f"[@studholme1999], then on the boundary of the white matter [@greve2009]. {joined} "
         "and normalisation were joined, so that every raw series was interpolated in space once "
-        f"(cubic B-spline), onto the {settings.anat.resolution} mm grid of {settings.anat.space}. "
+        f"(cubic B-spline), onto a grid of {settings.anat.space} with voxels of "
+        f"{wording.VOXELS.get(settings.anat.resolution, settings.anat.resolution + ' mm')}. "
         "Framewise displacement was computed with a radius of 50 mm [@power2012], DVARS and the "
         "carpet plot as described there and in [@power2014]."
     )

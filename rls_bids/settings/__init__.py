@@ -129,15 +129,28 @@ def _expand_shorthands(flat: dict[str, Any]) -> None:
     """Replace ``anat.output_spaces`` and a contrast text by the fields that they stand for."""
     spaces = flat.pop("anat.output_spaces", None)
     if spaces is not None:
-        match = re.fullmatch(r"([A-Za-z0-9+]+)(?::res-([A-Za-z0-9]+))?", " ".join(spaces))
-        if match is None:
-            raise UsageError(limits.BAD_SPACE.format(found=" ".join(spaces)))
-        flat["anat.space"] = match[1]
-        flat["anat.resolution"] = match[2] or AnatSettings().resolution
+        flat |= _output_spaces(spaces)
     if isinstance(flat.get("group.contrast"), str):
         flat["group.contrast"] = [part.strip() for part in flat["group.contrast"].split(">")]
     if flat.get("group.covariates") in (["none"], ("none",)):
         flat["group.covariates"] = ()
+
+
+def _output_spaces(given: Sequence[str]) -> dict[str, Any]:
+    """Tell the standard space of the results from ``T1w``, in which series are written, too."""
+    standard = [space for space in given if space != limits.T1W_SPACE]
+    found: dict[str, Any] = {"bold.in_t1w_space": len(standard) < len(given)}
+    if len(standard) > 1:
+        raise UsageError(limits.ONE_STANDARD_SPACE.format(found=", ".join(standard)))
+    for space in standard:
+        match = re.fullmatch(r"([A-Za-z0-9+]+)(?::res-([A-Za-z0-9]+))?", space)
+        if match is None:
+            raise UsageError(limits.BAD_SPACE.format(found=space))
+        if match[1] in limits.SURFACES:
+            raise UsageError(limits.NO_SURFACES.format(found=space))
+        found["anat.space"] = match[1]
+        found["anat.resolution"] = match[2] or AnatSettings().resolution
+    return found
 
 
 def _check_names(flat: Mapping[str, Any], source: str) -> None:
@@ -231,6 +244,8 @@ def _check_together(settings: Settings) -> None:
     check_paths(given.bids_dir, given.output_dir, run.work_dir, others)
     if run.anat_only and others:
         raise UsageError(limits.ANAT_ONLY_DERIVATIVES)
+    if settings.bold.in_t1w_space and others:
+        raise UsageError(limits.T1W_DERIVATIVES)
     if denoise.band_pass and denoise.low_hz >= denoise.high_hz:
         raise UsageError(limits.BAND_ORDER.format(low=denoise.low_hz, high=denoise.high_hz))
     if run.omp_nthreads > run.n_cpus:

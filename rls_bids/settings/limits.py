@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 STRATEGIES = ("acompcor", "24P", "6P", "none")
-STEPS_TO_IGNORE = ("fieldmaps", "slicetiming", "sbref")
+STEPS_TO_IGNORE = ("fieldmaps", "fmap-jacobian", "slicetiming", "sbref")
+T1W_SPACE = "T1w"
 
 UNKNOWN_WORD = "{flag} got {found!r}, but it takes {expected}."
 BAD_LABEL = "{flag} got the label {found!r}, but a label holds only letters, digits and '+'."
@@ -17,9 +18,22 @@ BAND_ORDER = (
     "--lower-bpf is {low:g} Hz and --upper-bpf is {high:g} Hz, but the lower must be less."
 )
 ANAT_ONLY_DERIVATIVES = "--anat-only and --derivatives exclude each other: nothing would be done."
+T1W_DERIVATIVES = (
+    "--output-spaces T1w and --derivatives exclude each other: preprocessed series are not "
+    "resampled to the T1w image."
+)
 TOO_MANY_THREADS = "--omp-nthreads is {threads}, but only {cpus} CPUs may be used (--n-cpus)."
 BAD_CONTRAST = "--contrast got {found!r}, but it must name two different groups like 'RLS > HC'."
-BAD_SPACE = "--output-spaces got {found!r}, but it takes one space like MNI152NLin2009cAsym:res-2."
+BAD_SPACE = (
+    "--output-spaces got {found!r}, but it takes one standard space like "
+    "MNI152NLin2009cAsym:res-2, and T1w beside it."
+)
+NO_SURFACES = "--output-spaces got {found!r}, but rls_bids makes volumes only."
+ONE_STANDARD_SPACE = (
+    "--output-spaces got the standard spaces {found}, but results are made in one; "
+    "run again with another output directory for another."
+)
+SURFACES = ("fsnative", "fsaverage", "fsaverage5", "fsaverage6", "fsLR", "dhcpAsym")
 
 KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
@@ -37,7 +51,7 @@ LABELS = {
 }
 WORDS = {
     "anat.skull_strip": ("--skull-strip-t1w", ("auto", "skip", "force")),
-    "anat.resolution": ("--output-spaces", ("1", "2")),
+    "anat.resolution": ("--output-spaces", ("1", "2", "native")),
     "bold.ignore": ("--ignore", STEPS_TO_IGNORE),
     "denoise.strategies": ("--nuisance-regressors", STRATEGIES),
     "run.level": ("--level", ("minimal", "full")),

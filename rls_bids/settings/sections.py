@@ -29,7 +29,10 @@ class InputSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnatSettings:
-    """How the T1w image is processed. ``resolution`` is in mm, ``"1"`` or ``"2"``."""
+    """How the T1w image is processed, and the standard space of all results.
+
+    ``resolution`` is in mm, ``"1"`` or ``"2"``, or ``"native"``: as fine as the BOLD series.
+    """
 
     skull_strip: Literal["auto", "skip", "force"] = "auto"
     space: str = DEFAULT_SPACE
@@ -39,9 +42,13 @@ class AnatSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoldSettings:
-    """How the BOLD series is preprocessed; ``dummy_scans`` of ``None`` are found in each run."""
+    """How the BOLD series is preprocessed; ``dummy_scans`` of ``None`` are found in each run.
+
+    ``in_t1w_space`` writes what preprocessing makes in the space of the T1w image, too.
+    """
 
     dummy_scans: int | None = None
+    in_t1w_space: bool = False
     ignore: tuple[str, ...] = ()
 
 

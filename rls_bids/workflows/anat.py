@@ -133,9 +133,8 @@ def _make_nodes(
     )
     standard = pe.Node(
         ResampleToStandard(
-            template=template.brain,
             space=place.space,
-            resolution=place.resolution,
+            resolution=place.size_mm,
             version=ANAT_VERSION,
         ),
         name="standard_space",

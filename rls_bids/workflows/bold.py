@@ -7,12 +7,14 @@ from rls_bids.interfaces.bold import EstimateMotion, ResampleSeries
 from rls_bids.interfaces.coregistration import Coregister
 from rls_bids.interfaces.denoise import ComputeConfounds
 from rls_bids.interfaces.fieldmap import EstimateField
+from rls_bids.interfaces.registration import T1wPoints
 from rls_bids.interfaces.sbref import PlaceReference
 from rls_bids.numerics import confounds, echoes, realign, resample, slicetiming
 from rls_bids.records import BoldRun, FieldMap
-from rls_bids.settings import DenoiseSettings
+from rls_bids.resources.grids import native_size
+from rls_bids.settings import Settings
 from rls_bids.workflows.bold_outputs import add_outputs
-from rls_bids.workflows.metadata import COREGISTRATION_VERSION, FIELDMAP_VERSION
+from rls_bids.workflows.metadata import ANAT_VERSION, COREGISTRATION_VERSION, FIELDMAP_VERSION
 from rls_bids.workflows.stages import Place, Stage
 
 RESAMPLING_VERSION = "-".join(
@@ -21,12 +23,7 @@ RESAMPLING_VERSION = "-".join(
 
 
 def init_bold_wf(
-    bold_run: BoldRun,
-    stage: Stage,
-    place: Place,
-    denoise: DenoiseSettings,
-    *,
-    name: str,
+    bold_run: BoldRun, stage: Stage, place: Place, settings: Settings, *, name: str
 ) -> pe.Workflow:
     """Build the preprocessing graph of one run.
 
@@ -51,7 +48,7 @@ def init_bold_wf(
         IdentityInterface(["series", "mask", "tsnr", "confounds", "coregistration"]),
         name="outputnode",
     )
-    motion, coregister, resampling, nuisance = _make_nodes(bold_run, denoise)
+    motion, coregister, resampling, nuisance = _make_nodes(bold_run, settings)
     workflow.connect(
         [
             (
@@ -76,7 +73,9 @@ def init_bold_wf(
         workflow.connect(motion, "boldref", coregister, "boldref")
     if bold_run.fieldmap:
         _add_fieldmap(workflow, bold_run.fieldmap, bold_run.bold)
-    add_outputs(workflow, stage, place, bold_run, denoise)
+    if settings.bold.in_t1w_space:
+        _add_t1w_space(workflow, bold_run, settings)
+    add_outputs(workflow, stage, place, bold_run, settings.denoise)
     return workflow
 
 
@@ -112,7 +111,6 @@ def _add_fieldmap(workflow: pe.Workflow, fieldmap: FieldMap, bold: str) -> None:
         field.inputs.magnitude = fieldmap.magnitude
     coregister.inputs.direction = fieldmap.direction
     coregister.inputs.line_time = fieldmap.line_time_s
-    resampling.inputs.direction = fieldmap.direction
     workflow.connect(
         [
             (motion, field, [("boldref", "boldref")]),
@@ -122,37 +120,71 @@ def _add_fieldmap(workflow: pe.Workflow, fieldmap: FieldMap, bold: str) -> None:
     )
 
 
-def _make_nodes(bold_run: BoldRun, denoise: DenoiseSettings) -> tuple[pe.Node, ...]:
+def _add_t1w_space(workflow: pe.Workflow, bold_run: BoldRun, settings: Settings) -> None:
+    """Resample the raw series to the axes of the T1w image, too, in one interpolation."""
+    points = pe.Node(
+        T1wPoints(size_mm=native_size([bold_run.voxel_size_mm]), version=ANAT_VERSION),
+        name="t1w_points",
+    )
+    resampling = _resampling(bold_run, settings, name="resampling_t1w")
+    workflow.connect(
+        [
+            (workflow.get_node("inputnode"), points, [("mask", "mask")]),
+            (points, resampling, [("points", "points"), ("std_mask", "std_mask")]),
+            (workflow.get_node("head_motion"), resampling, [("matrices", "matrices")]),
+            (
+                workflow.get_node("coregistration"),
+                resampling,
+                [
+                    ("t1w_to_boldref", "t1w_to_boldref"),
+                    *([("shift", "shift")] if bold_run.fieldmap else []),
+                ],
+            ),
+        ]
+    )
+
+
+def _resampling(bold_run: BoldRun, settings: Settings, *, name: str) -> pe.Node:
+    """Return the node that takes a raw series to the points of a grid."""
+    return pe.Node(
+        ResampleSeries(
+            in_file=bold_run.bold,
+            dummy_scans=bold_run.dummy_scans,
+            echoes=[path for path, _ in bold_run.echoes],
+            echo_times=[time for _, time in bold_run.echoes],
+            repetition_time=bold_run.repetition_time,
+            slice_timing=list(bold_run.slice_timing or ()),
+            slice_encoding_direction=bold_run.slice_encoding_direction,
+            direction=bold_run.fieldmap.direction if bold_run.fieldmap else "j",
+            use_jacobian="fmap-jacobian" not in settings.bold.ignore,
+            version=RESAMPLING_VERSION,
+        ),
+        name=name,
+        mem_gb=3,
+    )
+
+
+def _make_nodes(bold_run: BoldRun, settings: Settings) -> tuple[pe.Node, ...]:
     """Return the nodes in the order of the methods section."""
-    common = {"in_file": bold_run.bold, "dummy_scans": bold_run.dummy_scans}
     motion = pe.Node(
-        EstimateMotion(**common, version=realign.VERSION), name="head_motion", mem_gb=2
+        EstimateMotion(
+            in_file=bold_run.bold, dummy_scans=bold_run.dummy_scans, version=realign.VERSION
+        ),
+        name="head_motion",
+        mem_gb=2,
     )
     coregister = pe.Node(
         Coregister(version=COREGISTRATION_VERSION),
         name="coregistration",
         mem_gb=1,
     )
-    resampling = pe.Node(
-        ResampleSeries(
-            **common,
-            echoes=[path for path, _ in bold_run.echoes],
-            echo_times=[time for _, time in bold_run.echoes],
-            repetition_time=bold_run.repetition_time,
-            slice_timing=list(bold_run.slice_timing or ()),
-            slice_encoding_direction=bold_run.slice_encoding_direction,
-            version=RESAMPLING_VERSION,
-        ),
-        name="resampling",
-        mem_gb=3,
-    )
     nuisance = pe.Node(
         ComputeConfounds(
             repetition_time=bold_run.repetition_time,
-            fd_threshold_mm=denoise.fd_threshold_mm,
+            fd_threshold_mm=settings.denoise.fd_threshold_mm,
             version=confounds.VERSION,
         ),
         name="confounds",
         mem_gb=2,
     )
-    return motion, coregister, resampling, nuisance
+    return motion, coregister, _resampling(bold_run, settings, name="resampling"), nuisance

@@ -18,11 +18,13 @@ def add_outputs(
         "boldref": ("coregistration", "boldref"),
         "hmc_xfm": ("head_motion", "itk_transforms"),
         "boldref_to_t1w_xfm": ("coregistration", "boldref_to_t1w"),
-        "boldref_std": ("resampling", "boldref_std"),
-        "bold_mask_std": ("resampling", "mask"),
         "confounds": ("confounds", "confounds"),
         "outliers": ("confounds", "outliers"),
     }
+    for suffix in ("", "_t1w"):
+        if f"boldref_std{suffix}" in stage:
+            sources[f"boldref_std{suffix}"] = (f"resampling{suffix}", "boldref_std")
+            sources[f"bold_mask_std{suffix}"] = (f"resampling{suffix}", "mask")
     sinks = {
         key: add_sink(workflow, stage.product(key), place, node[source], field)
         for key, (source, field) in sources.items()
@@ -33,15 +35,13 @@ def add_outputs(
     )
     if "reference" in node:
         workflow.connect(node["reference"], "metadata", sinks["boldref"], "metadata_file")
-    if "preproc_bold" in stage:
-        resampling = node["resampling"]
-        add_series_sink(
-            workflow,
-            stage.product("preproc_bold"),
-            place,
-            (resampling, "series"),
-            (resampling, "mask"),
-        )
+    for suffix in ("", "_t1w"):
+        if f"preproc_bold{suffix}" in stage:
+            resampling, series = (
+                node[f"resampling{suffix}"],
+                stage.product(f"preproc_bold{suffix}"),
+            )
+            add_series_sink(workflow, series, place, (resampling, "series"), (resampling, "mask"))
     _add_figures(workflow, stage, place, bold_run, denoise)
 
 

@@ -64,7 +64,7 @@ def _stage(design: SeedDesign, model: str, place: Place) -> Stage:
     }
     of_image = {
         "SpatialReference": place.space,
-        "Resolution": f"{place.resolution} mm isotropic",
+        "Resolution": f"{place.size_mm} mm isotropic",
         "SkullStripped": True,
     }
     names = {**design.entities, **place.std}

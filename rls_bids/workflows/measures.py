@@ -15,7 +15,7 @@ from rls_bids.numerics import correlation
 from rls_bids.records import Seed, Session, Template
 from rls_bids.settings import Settings
 from rls_bids.workflows.sinks import node_name
-from rls_bids.workflows.stages import Place, Stage, place_of
+from rls_bids.workflows.stages import Place, Stage
 
 RUN_FIELDS = ("denoised", "smoothed", "mask", "tsnr", "status")
 
@@ -34,6 +34,7 @@ def init_measures_wf(
     stages: Mapping[str, Stage],
     seeds: Mapping[str, Seed],
     template: Template,
+    place: Place,
     settings: Settings,
     *,
     name: str,
@@ -64,7 +65,7 @@ def init_measures_wf(
     networks = sorted({seeds[label].network for label in stages})
     for network in networks:
         chosen = [label for label in stages if seeds[label].network == network]
-        _add_network(workflow, network, chosen, stages, seeds, template, place_of(settings))
+        _add_network(workflow, network, chosen, stages, seeds, template, place)
     return workflow
 
 

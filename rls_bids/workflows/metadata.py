@@ -84,9 +84,15 @@ def distortion_of(run: BoldRun) -> dict[str, object]:
 
 
 def processing_of(
-    settings: Settings, strategy: str, runs: Sequence[BoldRun | PreparedRun] = ()
+    settings: Settings,
+    strategy: str,
+    size_mm: str,
+    runs: Sequence[BoldRun | PreparedRun] = (),
 ) -> dict[str, object]:
-    """Return what must be equal over the participants of a group model."""
+    """Return what must be equal over the participants of a group model.
+
+    ``size_mm`` is the edge of the voxels of the standard grid.
+    """
     denoise, dummies = settings.denoise, settings.bold.dummy_scans
     band = [denoise.low_hz, denoise.high_hz] if denoise.band_pass else None
     return {
@@ -96,7 +102,7 @@ def processing_of(
         "MotionThresholdMm": denoise.fd_threshold_mm,
         "SmoothingFwhmMm": denoise.smoothing_fwhm_mm,
         "Space": settings.anat.space,
-        "Resolution": settings.anat.resolution,
+        "Resolution": size_mm,
         "DummyScans": "found" if dummies is None else dummies,
         "Echoes": sorted({len(run.images) for run in runs}),
         "IgnoredSteps": sorted(settings.bold.ignore),

@@ -23,7 +23,7 @@ from rls_bids.workflows.finished import refusals, unfinished_seeds
 from rls_bids.workflows.prepared import init_prepared_anat_wf
 from rls_bids.workflows.session import ANAT_FIELDS, init_session_wf
 from rls_bids.workflows.sinks import node_name
-from rls_bids.workflows.stages import SessionStages, anat_stage, place_of, stages_of
+from rls_bids.workflows.stages import SessionStages, anat_place, anat_stage, stages_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def _add_anatomies(
     template: Template,
 ) -> int:
     """Add the anatomical graphs, or finished files in their place; count the unfinished."""
-    place = place_of(settings)
+    place = anat_place(settings)
     unfinished = 0
     for anatomy in anatomies:
         name = _anat_name(anatomy)

@@ -32,7 +32,7 @@ def init_prepared_anat_wf(anatomy: PreparedAnatomy, place: Place, *, name: str) 
             PrepareTissues(
                 **dict(zip(TISSUES, anatomy.tissues, strict=True)),
                 space=place.space,
-                resolution=place.resolution,
+                resolution=place.size_mm,
                 version=PREPARED_VERSION,
             ),
             name="tissues",
@@ -69,7 +69,7 @@ def init_prepared_wf(
             confounds_file=run.confounds,
             template=template.brain,
             space=place.space,
-            resolution=place.resolution,
+            resolution=place.size_mm,
             n_dropped=run.n_dropped,
             fd_threshold_mm=denoise.fd_threshold_mm,
             content=run.content,

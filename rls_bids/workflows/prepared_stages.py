@@ -8,7 +8,7 @@ from rls_bids.dataset.description import fingerprint
 from rls_bids.numerics import confounds, resample, translate
 from rls_bids.records import PreparedAnatomy, PreparedRun
 from rls_bids.settings import Settings
-from rls_bids.workflows.stage import Stage, make_product, place_of
+from rls_bids.workflows.stage import Place, Stage, make_product
 
 PREPARED_VERSION = f"{translate.VERSION}-{resample.VERSION}-{confounds.VERSION}"
 
@@ -18,16 +18,15 @@ def prepared_anat_stage(anatomy: PreparedAnatomy) -> Stage:
     return Stage(fingerprint=fingerprint(content=anatomy.content), products=())
 
 
-def prepared_stage(run: PreparedRun, anat: Stage, settings: Settings) -> Stage:
+def prepared_stage(run: PreparedRun, anat: Stage, place: Place, settings: Settings) -> Stage:
     """Return what is written of one preprocessed run: what every later stage starts from."""
-    place = place_of(settings)
     stamp = fingerprint(
         anat=anat.fingerprint,
         content=run.content,
         repetition_time=run.repetition_time,
         n_dropped=run.n_dropped,
         generator=run.generator,
-        grid=[place.space, place.resolution],
+        grid=[place.space, place.resolution, place.size_mm],
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
         version=PREPARED_VERSION,
     )

@@ -14,14 +14,17 @@ from rls_bids.numerics import quality
 from rls_bids.records import BoldRun, PreparedRun, Seed, Template
 from rls_bids.settings import DenoiseSettings, Settings
 from rls_bids.workflows.sinks import add_sink
-from rls_bids.workflows.stage import Place, Stage, make_product, place_of
+from rls_bids.workflows.stage import Place, Stage, make_product
 
 
 def quality_stage(
-    run: BoldRun | PreparedRun, before: Stage, seeds: Mapping[str, Seed], settings: Settings
+    run: BoldRun | PreparedRun,
+    before: Stage,
+    seeds: Mapping[str, Seed],
+    place: Place,
+    settings: Settings,
 ) -> Stage:
     """Return the table of numbers by which a run is judged."""
-    place = place_of(settings)
     stamp = fingerprint(
         before=before.fingerprint,
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
@@ -67,7 +70,7 @@ def init_quality_wf(
         MeasureQuality(
             template=template.brain,
             space=place.space,
-            resolution=place.resolution,
+            resolution=place.size_mm,
             repetition_time=run.repetition_time,
             fd_threshold_mm=denoise.fd_threshold_mm,
             seeds=[asdict(seed) for seed in seeds.values()],

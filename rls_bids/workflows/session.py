@@ -7,8 +7,10 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 
 from rls_bids.interfaces.figures import PlotSeeds
-from rls_bids.interfaces.registration import StandardPoints
-from rls_bids.records import PreparedRun, Seed, Session, Template
+from rls_bids.interfaces.prepared import PrepareTissues
+from rls_bids.interfaces.registration import ResampleToStandard, StandardPoints
+from rls_bids.records import PreparedAnatomy, PreparedRun, Seed, Session, Template
+from rls_bids.resources.templates import NATIVE
 from rls_bids.settings import Settings
 from rls_bids.workflows.bold import init_bold_wf
 from rls_bids.workflows.denoise import init_denoise_wf
@@ -17,12 +19,13 @@ from rls_bids.workflows.metadata import ANAT_VERSION
 from rls_bids.workflows.prepared import init_prepared_wf
 from rls_bids.workflows.quality import init_quality_wf
 from rls_bids.workflows.sinks import add_figure_sink, node_name
-from rls_bids.workflows.stages import SessionStages, place_of
+from rls_bids.workflows.stages import TISSUES, Place, SessionStages
 
 ANAT_FIELDS = (
-    *("t1w", "mask", "dseg", "GM", "WM", "t1w_to_std"),
+    *("t1w", "mask", "dseg", "GM", "WM", "CSF", "t1w_to_std"),
     *("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std"),
 )
+GRID_FIELDS = ("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
 
 
@@ -40,21 +43,23 @@ def init_session_wf(
 
     Inputs
     ------
-    t1w, mask, dseg, GM, WM, t1w_to_std, mask_std, GM_std, WM_std, CSF_std, dseg_std : the anatomy
+    t1w, mask, dseg, GM, WM, CSF, t1w_to_std : the anatomy
+    mask_std, GM_std, WM_std, CSF_std, dseg_std : the same on its standard grid
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(list(ANAT_FIELDS)), name="inputnode")
     points = pe.Node(
         StandardPoints(
             template=template.brain,
-            space=settings.anat.space,
-            resolution=settings.anat.resolution,
+            space=stages.place.space,
+            resolution=stages.place.size_mm,
             version=ANAT_VERSION,
         ),
         name="standard_points",
         mem_gb=1,
     )
     workflow.connect(inputnode, "t1w_to_std", points, "transform")
+    _add_grid(workflow, session, stages.place)
     if stages.seeds_figure:
         figure = pe.Node(
             PlotSeeds(space=settings.anat.space, seeds=[asdict(seed) for seed in seeds.values()]),
@@ -62,13 +67,36 @@ def init_session_wf(
         )
         fields = [("points", "points"), ("std_mask", "std_mask")]
         workflow.connect([(inputnode, figure, [("t1w", "t1w")]), (points, figure, fields)])
-        add_figure_sink(workflow, stages.seeds_figure, place_of(settings), figure, "seeds")
+        add_figure_sink(workflow, stages.seeds_figure, stages.place, figure, "seeds")
     for index in range(len(session.runs)):
         _add_run(workflow, session, stages, index, template, settings)
         _add_quality(workflow, session, stages, index, template, seeds, settings)
     for strategy, labels in wanted.items():
         _add_strategy(workflow, session, strategy, stages, labels, seeds, template, settings)
     return workflow
+
+
+def _add_grid(workflow: pe.Workflow, session: Session, place: Place) -> None:
+    """Offer the anatomy on the grid of the session: as it was written, or made for its voxels."""
+    inputnode = workflow.get_node("inputnode")
+    grid = pe.Node(IdentityInterface(list(GRID_FIELDS)), name="grid")
+    if place.resolution != NATIVE:
+        workflow.connect([(inputnode, grid, [(field, field) for field in GRID_FIELDS])])
+        return
+    common = {"space": place.space, "resolution": place.size_mm, "version": ANAT_VERSION}
+    if isinstance(session.anatomy, PreparedAnatomy):
+        given = dict(zip(TISSUES, session.anatomy.tissues, strict=False))
+        fields: tuple[str, ...] = GRID_FIELDS[1:]
+        if not given:
+            workflow.add_nodes([grid])
+            return
+        native = pe.Node(PrepareTissues(**common, **given), name="native_grid", mem_gb=0.5)
+    else:
+        fields = tuple(GRID_FIELDS)
+        native = pe.Node(ResampleToStandard(**common), name="native_grid", mem_gb=1)
+        images = [(field, field) for field in ("t1w", "mask", "dseg", *TISSUES)]
+        workflow.connect([(inputnode, native, [("t1w_to_std", "transform"), *images])])
+    workflow.connect([(native, grid, [(field, field) for field in fields])])
 
 
 def _add_run(
@@ -80,17 +108,19 @@ def _add_run(
     settings: Settings,
 ) -> None:
     """Add preprocessing, ours or another program's, and denoising with every strategy."""
-    run, place, name = session.runs[index], place_of(settings), f"bold_{index}"
+    run, place, name = session.runs[index], stages.place, f"bold_{index}"
     stage, inputnode = stages.runs[index], workflow.get_node("inputnode")
+    grid = workflow.get_node("grid")
     if isinstance(run, PreparedRun):
         bold = init_prepared_wf(run, stage, place, template, settings.denoise, name=name)
     else:
-        bold = init_bold_wf(run, stage, place, settings.denoise, name=name)
+        bold = init_bold_wf(run, stage, place, settings, name=name)
         points = workflow.get_node("standard_points")
-        anatomy = ("t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std")
+        anatomy = ("t1w", "mask", "dseg", "GM", "WM")
         workflow.connect(
             [
                 (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),
+                (grid, bold, [(f, f"inputnode.{f}") for f in ("WM_std", "CSF_std")]),
                 (points, bold, [(f, f"inputnode.{f}") for f in ("points", "std_mask")]),
             ]
         )
@@ -107,7 +137,7 @@ def _add_run(
         workflow.connect(
             [
                 (bold, denoise, [(f"outputnode.{f}", f"inputnode.{f}") for f in handed]),
-                (inputnode, denoise, [("dseg_std", "inputnode.dseg_std")]),
+                (grid, denoise, [("dseg_std", "inputnode.dseg_std")]),
             ]
         )
 
@@ -126,7 +156,7 @@ def _add_quality(
     table = init_quality_wf(
         run,
         stage,
-        place_of(settings),
+        stages.place,
         template,
         seeds,
         settings.denoise,
@@ -134,11 +164,11 @@ def _add_quality(
     )
     handed = ["mask", "tsnr", "confounds"]
     handed += [] if isinstance(run, PreparedRun) else ["coregistration"]
-    bold, inputnode = workflow.get_node(f"bold_{index}"), workflow.get_node("inputnode")
+    bold, grid = workflow.get_node(f"bold_{index}"), workflow.get_node("grid")
     workflow.connect(
         [
             (bold, table, [(f"outputnode.{key}", f"inputnode.{key}") for key in handed]),
-            (inputnode, table, [(key, f"inputnode.{key}") for key in ("GM_std", "mask_std")]),
+            (grid, table, [(key, f"inputnode.{key}") for key in ("GM_std", "mask_std")]),
         ]
     )
 
@@ -161,13 +191,12 @@ def _add_strategy(
         {label: stages.seeds[strategy][label] for label in labels},
         seeds,
         template,
+        stages.place,
         settings,
         name=f"measures_{slug}",
     )
-    inputnode = workflow.get_node("inputnode")
-    workflow.connect(
-        [(inputnode, measures, [(field, f"inputnode.{field}") for field in TISSUES_STD])]
-    )
+    grid = workflow.get_node("grid")
+    workflow.connect([(grid, measures, [(field, f"inputnode.{field}") for field in TISSUES_STD])])
     n_runs = len(session.runs)
     for field in RUN_FIELDS:
         over_runs = pe.Node(Merge(n_runs), name=f"{field}_{slug}", run_without_submitting=True)

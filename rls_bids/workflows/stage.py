@@ -1,13 +1,16 @@
 """What a stage of the road is: its products, and the fingerprint that makes them valid."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rls_bids.dataset.description import bids_uri, is_finished, read_json
 from rls_bids.dataset.naming import sidecar
 from rls_bids.paths import named_folders
+from rls_bids.records import Session
+from rls_bids.resources.grids import native_size
+from rls_bids.resources.templates import BASE, NATIVE
 from rls_bids.settings import Settings
 
 
@@ -48,13 +51,17 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where products go, where they come from, and how their standard space is called."""
+    """Where products go, where they come from, and how their standard space is called.
+
+    ``resolution`` is the label of the grid (``res-``), ``size_mm`` the edge of its voxels.
+    """
 
     output_dir: str
     bids_dir: str
     derivatives: Mapping[str, str]
     space: str
     resolution: str
+    size_mm: str
 
     @property
     def std(self) -> dict[str, Any]:
@@ -62,15 +69,29 @@ class Place:
         return {"space": self.space, "res": self.resolution}
 
 
-def place_of(settings: Settings) -> Place:
-    """Return where the products of this call go."""
+def place_of(settings: Settings, size_mm: str = BASE) -> Place:
+    """Return where the products of this call go; ``size_mm`` is for a native grid."""
+    resolution = settings.anat.resolution
     return Place(
         output_dir=settings.input.output_dir,
         bids_dir=settings.input.bids_dir,
         derivatives=named_folders(settings.input.derivatives),
         space=settings.anat.space,
-        resolution=settings.anat.resolution,
+        resolution=resolution,
+        size_mm=size_mm if resolution == NATIVE else resolution,
     )
+
+
+def session_place(session: Session, settings: Settings) -> Place:
+    """Return where the products of a session go: its native grid fits its coarsest run."""
+    sizes = [run.voxel_size_mm for run in session.runs if run.voxel_size_mm]
+    return place_of(settings, native_size(sizes) if sizes else BASE)
+
+
+def anat_place(settings: Settings) -> Place:
+    """Return where the anatomy goes: its images do not follow the grid of a BOLD series."""
+    place = place_of(settings)
+    return replace(place, resolution=place.size_mm)
 
 
 def make_product(
@@ -91,7 +112,9 @@ def make_product(
         "Fingerprint": stamp,
     }
     if "_res-" in path:
-        metadata["Resolution"] = f"{place.resolution} mm isotropic"
-    if "_space-" in path:
+        metadata["Resolution"] = f"{place.size_mm} mm isotropic"
+    if "_space-T1w_" in path:
+        metadata["SpatialReference"] = bids_uri(sources[-1], *roots)
+    elif "_space-" in path:
         metadata["SpatialReference"] = place.space
     return Product(key=key, path=path, metadata=metadata)

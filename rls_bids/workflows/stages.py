@@ -38,7 +38,15 @@ from rls_bids.workflows.metadata import (
 )
 from rls_bids.workflows.prepared_stages import prepared_anat_stage, prepared_stage
 from rls_bids.workflows.quality import quality_stage
-from rls_bids.workflows.stage import Place, Product, Stage, make_product, place_of
+from rls_bids.workflows.stage import (
+    Place,
+    Product,
+    Stage,
+    anat_place,
+    make_product,
+    place_of,
+    session_place,
+)
 
 __all__ = [
     "TISSUES",
@@ -46,12 +54,14 @@ __all__ = [
     "Product",
     "SessionStages",
     "Stage",
+    "anat_place",
     "anat_stage",
     "place_of",
     "stages_of",
 ]
 
 TISSUES = ("GM", "WM", "CSF")
+T1W_STD = {"space": "T1w"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,7 @@ class SessionStages:
     ``seeds_figure`` is empty where there is no T1w image to draw seeds on.
     """
 
+    place: Place
     anat: Stage
     runs: tuple[Stage, ...]
     quality: tuple[Stage, ...]
@@ -75,7 +86,7 @@ def anat_stage(
     """Return what the anatomical stage of one T1w image writes."""
     stamp = fingerprint(
         content=anatomy.content,
-        settings=asdict(anat),
+        settings=asdict(anat) | {"resolution": place.resolution},
         template=template.sha256,
         version=f"{ANAT_VERSION}-{AVERAGE_VERSION}" if anatomy.others else ANAT_VERSION,
         random_seed=seed,
@@ -120,9 +131,9 @@ def anat_stage(
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 
-def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
+def run_stage(run: BoldRun, anat: Stage, place: Place, settings: Settings) -> Stage:
     """Return what preprocessing of one BOLD run writes."""
-    place = place_of(settings)
+    bold = {key: value for key, value in asdict(settings.bold).items() if key != "in_t1w_space"}
     stamp = fingerprint(
         anat=anat.fingerprint,
         content=run.content,
@@ -130,7 +141,8 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         slice_timing=run.slice_timing,
         slice_encoding_direction=run.slice_encoding_direction,
         dummy_scans=run.dummy_scans,
-        settings=asdict(settings.bold),
+        settings=bold,
+        grid=[place.resolution, place.size_mm],
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
         versions=[kernel.VERSION for kernel in PREPROCESSING],
     )
@@ -142,27 +154,20 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         f"{place.output_dir}/{anat.product('t1w').path}",
     ]
     told = timing_of(run, settings.bold) | distortion_of(run) | echoes_of(run)
-    level_full: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
-        (
-            "preproc_bold",
-            "Preprocessed BOLD series on the standard grid, inside the brain.",
-            place.std,
-            {"SkullStripped": True, "RepetitionTime": run.repetition_time, **told},
-        )
-    ]
+    spaces = [place.std, *([T1W_STD] if settings.bold.in_t1w_space else [])]
     products = tuple(
         make_product(
             place,
             stamp,
-            key,
+            key if std != T1W_STD else f"{key}_t1w",
             naming.derivative(key, run.participant, run.session, **entities, **std),
             description,
             sources,
             **extra,
         )
         for key, description, std, extra in (
-            *_run_products(place, told, run),
-            *(level_full if settings.run.level == "full" else ()),
+            *_run_products(told, run),
+            *_run_images(told, run, spaces, is_full=settings.run.level == "full"),
         )
     )
     names = ["coregistration", "motion", *(["distortion"] if run.fieldmap else [])]
@@ -171,7 +176,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
 
 
 def _run_products(
-    place: Place, told: dict[str, object], run: BoldRun
+    told: dict[str, object], run: BoldRun
 ) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield key, description, entities of the grid and more metadata of each product of a run."""
     yield (
@@ -192,27 +197,30 @@ def _run_products(
         {},
         {},
     )
-    yield (
-        "boldref_std",
-        "Temporal mean on the standard grid, inside the brain.",
-        place.std,
-        {"SkullStripped": True},
-    )
-    yield (
-        "bold_mask_std",
-        "Brain voxels inside the field of view of every volume.",
-        place.std,
-        {"Type": "Brain"},
-    )
     yield "confounds", "Confounding time series.", {}, told
     yield "outliers", "Volumes that exceed the motion threshold: one column each.", {}, {}
 
 
+def _run_images(
+    told: dict[str, object], run: BoldRun, spaces: Sequence[dict[str, Any]], *, is_full: bool
+) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Yield the same of the images in each space: reference, mask and, in full, the series."""
+    for space in spaces:
+        where = "on the axes of the T1w image" if space == T1W_STD else "on the standard grid"
+        stripped = {"SkullStripped": True}
+        yield "boldref_std", f"Temporal mean {where}, inside the brain.", space, stripped
+        mask = f"Brain voxels {where} inside the field of view of every volume."
+        yield "bold_mask_std", mask, space, {"Type": "Brain"}
+        if is_full:
+            series = f"Preprocessed BOLD series {where}, inside the brain."
+            times = {"RepetitionTime": run.repetition_time, **told}
+            yield "preproc_bold", series, space, stripped | times
+
+
 def design_stage(
-    run: BoldRun | PreparedRun, strategy: str, before: Stage, settings: Settings
+    run: BoldRun | PreparedRun, strategy: str, before: Stage, place: Place, settings: Settings
 ) -> Stage:
     """Return what nuisance regression of one run with one strategy writes."""
-    place = place_of(settings)
     parameters = asdict(settings.denoise) | {"strategies": strategy}
     stamp = fingerprint(before=before.fingerprint, settings=parameters, version=signal.VERSION)
     owner = (run.participant, run.session)
@@ -259,10 +267,10 @@ def seed_stage(
     seed: Seed,
     members: Sequence[Seed],
     designs: Sequence[Stage],
+    place: Place,
     settings: Settings,
 ) -> Stage:
     """Return what seed connectivity of one seed writes, combined over the runs of a session."""
-    place = place_of(settings)
     measure = MEASURES["seed"]
     stamp = fingerprint(
         designs=[design.fingerprint for design in designs],
@@ -290,7 +298,7 @@ def seed_stage(
             Seed=seed_metadata(seed, members),
             Processing={
                 "Preprocessing": preprocessing_of(session),
-                **processing_of(settings, strategy, session.runs),
+                **processing_of(settings, strategy, place.size_mm, session.runs),
             },
         )
         for stat in measure.stats
@@ -309,21 +317,21 @@ def stages_of(
     session: Session, settings: Settings, template: Template, seeds: Mapping[str, Seed]
 ) -> SessionStages:
     """Return every stage of one session."""
-    place = place_of(settings)
+    place = session_place(session, settings)
     seed, anatomy = settings.run.random_seed, session.anatomy
     if isinstance(anatomy, PreparedAnatomy):
         anat = prepared_anat_stage(anatomy)
     else:
-        anat = anat_stage(anatomy, settings.anat, template, place, seed)
+        anat = anat_stage(anatomy, settings.anat, template, anat_place(settings), seed)
     runs = tuple(
-        prepared_stage(run, anat, settings)
+        prepared_stage(run, anat, place, settings)
         if isinstance(run, PreparedRun)
-        else run_stage(run, anat, settings)
+        else run_stage(run, anat, place, settings)
         for run in session.runs
     )
     designs = {
         strategy: tuple(
-            design_stage(run, strategy, stage, settings)
+            design_stage(run, strategy, stage, place, settings)
             for run, stage in zip(session.runs, runs, strict=True)
         )
         for strategy in settings.denoise.strategies
@@ -331,7 +339,13 @@ def stages_of(
     maps = {
         strategy: {
             name: seed_stage(
-                session, strategy, seed, [seeds[each] for each in seed.members], stages, settings
+                session,
+                strategy,
+                seed,
+                [seeds[each] for each in seed.members],
+                stages,
+                place,
+                settings,
             )
             for name, seed in seeds.items()
         }
@@ -340,10 +354,11 @@ def stages_of(
     shared: dict[str, Any] = dict(common_entities(session))
     figure = naming.figure(session.participant, session.session, "seeds", **shared)
     return SessionStages(
+        place=place,
         anat=anat,
         runs=runs,
         quality=tuple(
-            quality_stage(run, stage, seeds, settings)
+            quality_stage(run, stage, seeds, place, settings)
             for run, stage in zip(session.runs, runs, strict=True)
         ),
         designs=designs,

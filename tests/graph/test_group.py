@@ -80,7 +80,7 @@ def write_map(out: Path, label: str, seed: str, session: str | None = None, **ch
         "MeanFramewiseDisplacement": mean_fd(label),
         "MinutesKept": 6.5,
         "DegreesOfFreedom": 50 + int(label),
-        "Processing": {"BandPassHz": [0.01, 0.1], "MotionThresholdMm": 0.4},
+        "Processing": {"Resolution": "2", "BandPassHz": [0.01, 0.1], "MotionThresholdMm": 0.4},
         "Fingerprint": f"{label}{seed}",
         "Seed": {"Name": seed, "Kind": "sphere", "CentreMm": [-2, -51, 27], "RadiusMm": 4.0},
     } | changes
@@ -357,7 +357,13 @@ def break_covariate(bids: Path, out: Path) -> None:
 
 
 def break_processing(bids: Path, out: Path) -> None:
-    write_map(out, "02", SEEDS[0], Processing={"BandPassHz": None, "MotionThresholdMm": 0.4})
+    told = {"Resolution": "2", "BandPassHz": None, "MotionThresholdMm": 0.4}
+    write_map(out, "02", SEEDS[0], Processing=told)
+
+
+def break_voxels(bids: Path, out: Path) -> None:
+    told = {"Resolution": "3.5", "BandPassHz": [0.01, 0.1], "MotionThresholdMm": 0.4}
+    write_map(out, "02", SEEDS[0], Processing=told)
 
 
 def break_seed(bids: Path, out: Path) -> None:
@@ -375,6 +381,7 @@ def break_sessions(bids: Path, out: Path) -> None:
         (break_groups, 65, "has only the group HC (11)"),
         (break_covariate, 2, "no column 'age'"),
         (break_processing, 2, "sub-02 has BandPassHz None instead of [0.01, 0.1]"),
+        (break_voxels, 2, "sub-02 has Resolution 3.5 instead of 2"),
         (break_seed, 2, "sub-02 has SeedCentreMm [0, 0, 0] instead of [-2, -51, 27]"),
         (break_sessions, 2, "several sessions of a participant: none, post"),
     ],

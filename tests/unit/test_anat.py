@@ -11,7 +11,8 @@ from rls_bids.errors import InputDataError, WorkflowError
 from rls_bids.interfaces import anat
 from rls_bids.interfaces.images import load_volume, save_mask, save_volume
 from rls_bids.numerics.head import is_skull_stripped, solid
-from rls_bids.resources.templates import box_average, locate_template
+from rls_bids.resources.grids import box_average
+from rls_bids.resources.templates import locate_template
 
 SIZE_MM = 4.0
 

@@ -64,7 +64,7 @@ def test_every_option_has_help_and_its_setting():
 def test_every_setting_is_reached_from_an_option():
     reached = {setting for _, setting, *_ in options()}
     reached |= {action.dest for action in cli.make_parser()._actions}
-    reached |= {"anat.space", "anat.resolution"}  # from --output-spaces
+    reached |= {"anat.space", "anat.resolution", "bold.in_t1w_space"}  # from --output-spaces
     for section, cls in SECTIONS.items():
         for field in dataclasses.fields(cls):
             assert f"{section}.{field.name}" in reached

@@ -14,6 +14,7 @@ RUN = BoldRun(
     entities=(("task", "rest"),),
     bold="/raw/sub-01_task-rest_bold.nii.gz",
     content="",
+    voxel_size_mm=3.0,
     repetition_time=2.0,
     n_volumes=100,
     slice_timing=(0.0, 1.0, 0.5, 1.5),
@@ -63,17 +64,22 @@ def test_without_slice_times_no_start_time_is_claimed():
         ("denoise.fd_threshold_mm", 0.2),
         ("denoise.smoothing_fwhm_mm", 8.0),
         ("denoise.filter_order", 4),
-        ("anat.resolution", "1"),
     ],
 )
 def test_what_changes_a_map_makes_participants_unequal(option, value):
-    plain = processing_of(build_settings(BASE), "acompcor")
-    assert processing_of(build_settings(BASE | {option: value}), "acompcor") != plain
+    plain = processing_of(build_settings(BASE), "acompcor", "2")
+    assert processing_of(build_settings(BASE | {option: value}), "acompcor", "2") != plain
+
+
+def test_voxels_of_other_sizes_make_participants_unequal():
+    """The label of a native grid is the same for all; its voxels need not be."""
+    settings = build_settings(BASE | {"anat.resolution": "native"})
+    assert processing_of(settings, "acompcor", "3") != processing_of(settings, "acompcor", "3.5")
 
 
 @pytest.mark.parametrize(
     ("option", "value"), [("denoise.min_df", 5), ("denoise.min_time_s", 60.0), ("run.n_cpus", 2)]
 )
 def test_what_changes_no_map_does_not(option, value):
-    plain = processing_of(build_settings(BASE), "acompcor")
-    assert processing_of(build_settings(BASE | {option: value}), "acompcor") == plain
+    plain = processing_of(build_settings(BASE), "acompcor", "2")
+    assert processing_of(build_settings(BASE | {option: value}), "acompcor", "2") == plain

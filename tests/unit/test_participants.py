@@ -36,6 +36,7 @@ def one_input(label: str, **changes: object) -> GroupInput:
         "mean_fd_mm": 0.1 + 0.01 * (number * 7 % 5),
         "minutes_kept": 6.0,
         "degrees_of_freedom": 50,
+        "size_mm": "2",
         "processing": json.dumps(PROCESSING, sort_keys=True),
     }
     return GroupInput(**(values | changes))

@@ -15,7 +15,7 @@ from rls_bids.errors import EXIT_DATA, InputDataError, UsageError
 from rls_bids.numerics.confounds import MISSING_COLUMNS
 from rls_bids.paths import RESERVED_NAME, TWO_DERIVATIVES
 from rls_bids.records import Note, Participant, PreparedRun
-from rls_bids.resources.templates import standard_grid
+from rls_bids.resources.grids import standard_grid
 from rls_bids.settings import Settings, build_settings
 from tests.factories import bold_array, write_dataset, write_filter, write_nifti
 from tests.prepared import SPACE, STD, confounds_columns, write_prepared, write_table

@@ -12,7 +12,8 @@ from rls_bids.dataset import checks
 from rls_bids.errors import InputDataError
 from rls_bids.interfaces import prepared
 from rls_bids.interfaces.prepared import LoadPrepared, PrepareTissues, on_grid
-from rls_bids.resources.templates import locate_template, standard_head
+from rls_bids.resources.grids import standard_head
+from rls_bids.resources.templates import locate_template
 from tests.factories import write_nifti
 from tests.prepared import SPACE, confounds_columns, write_table
 

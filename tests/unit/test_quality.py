@@ -9,7 +9,8 @@ from rls_bids.dataset.description import read_json, write_json
 from rls_bids.interfaces.quality import MeasureQuality, cut_off
 from rls_bids.numerics.quality import coverage, dice, rls_regions
 from rls_bids.reports.quality import quality_notes, quality_table
-from rls_bids.resources.templates import locate_template, standard_head
+from rls_bids.resources.grids import standard_head
+from rls_bids.resources.templates import locate_template
 from tests.factories import write_nifti
 
 SPACE = "MNI152NLin2009cAsym"

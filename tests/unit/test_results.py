@@ -22,7 +22,7 @@ def write_map(out: Path, label: str, session: str | None = None, **changes) -> N
         "MeanFramewiseDisplacement": 0.12,
         "MinutesKept": 6.5,
         "DegreesOfFreedom": 40,
-        "Processing": {"b": 1.0, "a": [0.01, 0.1]},
+        "Processing": {"b": 1.0, "Resolution": "2", "a": [0.01, 0.1]},
     } | changes
     path = derivative("seed_map", label, session, **entities)
     write_json(out / sidecar(path), metadata)
@@ -58,7 +58,7 @@ def test_group_inputs(out: Path) -> None:
     one = found.inputs["vpl"][0]
     assert one.path.endswith("_denoise-acompcor_seed-vpl_stat-fisherz_statmap.nii.gz")
     assert (one.mean_fd_mm, one.minutes_kept, one.degrees_of_freedom) == (0.12, 6.5, 40)
-    assert one.processing == '{"a":[0.01,0.1],"b":1}'
+    assert one.processing == '{"Resolution":"2","a":[0.01,0.1],"b":1}'
     assert found.missing == {"vpl": {"02": "outside the field of view"}}
     assert [one.participant for one in group(out, "24P").inputs["PCC"]] == ["01", "02", "10"]
     assert len(group(out, exclude_participant_labels=("02",)).inputs["PCC"]) == 2

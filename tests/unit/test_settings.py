@@ -1,6 +1,7 @@
 """Settings: every field is checked, and TOML keeps what was set."""
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given
@@ -58,11 +59,20 @@ def test_labels_lose_their_prefix_and_repeats():
     [
         (["MNI152NLin2009cAsym"], ("MNI152NLin2009cAsym", "2")),
         (["MNI152NLin6Asym:res-1"], ("MNI152NLin6Asym", "1")),
+        (["MNI152NLin2009cAsym:res-native"], ("MNI152NLin2009cAsym", "native")),
+        (["T1w"], ("MNI152NLin2009cAsym", "2")),
+        (["T1w", "MNI152NLin6Asym:res-1"], ("MNI152NLin6Asym", "1")),
     ],
 )
 def test_output_spaces(spaces, expected):
-    anat = build(anat__output_spaces=spaces).anat
-    assert (anat.space, anat.resolution) == expected
+    settings = build(anat__output_spaces=spaces)
+    assert (settings.anat.space, settings.anat.resolution) == expected
+    assert settings.bold.in_t1w_space is ("T1w" in spaces)
+
+
+def test_preprocessed_series_do_not_go_to_the_t1w_image():
+    with pytest.raises(UsageError, match=re.escape(limits.T1W_DERIVATIVES)):
+        build(anat__output_spaces=["T1w"], input__derivatives=["fmriprep=/data/fmriprep"])
 
 
 def test_contrast_text_and_no_covariates():
@@ -76,9 +86,10 @@ def test_contrast_text_and_no_covariates():
     [
         ("input__participant_labels", ["a_b"], limits.BAD_LABEL),
         ("input__task_ids", [""], limits.BAD_LABEL),
-        ("anat__output_spaces", ["A", "B"], limits.BAD_SPACE),
+        ("anat__output_spaces", ["A", "B"], limits.ONE_STANDARD_SPACE),
+        ("anat__output_spaces", ["fsaverage5"], limits.NO_SURFACES),
         ("anat__output_spaces", ["A:den-1"], limits.BAD_SPACE),
-        ("anat__output_spaces", ["A:res-native"], limits.UNKNOWN_WORD),
+        ("anat__output_spaces", ["A:res-3"], limits.UNKNOWN_WORD),
         ("anat__skull_strip", "yes", limits.UNKNOWN_WORD),
         ("bold__ignore", ["sleep"], limits.UNKNOWN_WORD),
         ("denoise__strategies", ["36P"], limits.UNKNOWN_WORD),

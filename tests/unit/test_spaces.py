@@ -11,6 +11,7 @@ from rls_bids.interfaces.measure import region_on_grid
 from rls_bids.numerics.resample import resample_volume, voxel_points
 from rls_bids.records import Seed
 from rls_bids.resources import load_seeds
+from rls_bids.resources.grids import standard_grid
 from rls_bids.resources.spaces import (
     FSL_SPACE,
     NEW_SPACE,
@@ -21,7 +22,6 @@ from rls_bids.resources.spaces import (
     seed_to_space,
     seeds_in_space,
 )
-from rls_bids.resources.templates import standard_grid
 
 BRAINS = {
     FSL_SPACE: "MNI152_T1_1mm_brain.nii.gz",
