@@ -313,6 +313,29 @@ def seed_stage(
     return Stage(fingerprint=stamp, products=products, figures=(figure,))
 
 
+def _seed_stages(
+    session: Session,
+    strategy: str,
+    seeds: Mapping[str, Seed],
+    designs: Sequence[Stage],
+    place: Place,
+    settings: Settings,
+) -> dict[str, Stage]:
+    """Return the stage of every seed for one strategy."""
+    return {
+        name: seed_stage(
+            session,
+            strategy,
+            seed,
+            [seeds[each] for each in seed.members],
+            designs,
+            place,
+            settings,
+        )
+        for name, seed in seeds.items()
+    }
+
+
 def stages_of(
     session: Session, settings: Settings, template: Template, seeds: Mapping[str, Seed]
 ) -> SessionStages:
@@ -336,21 +359,6 @@ def stages_of(
         )
         for strategy in settings.denoise.strategies
     }
-    maps = {
-        strategy: {
-            name: seed_stage(
-                session,
-                strategy,
-                seed,
-                [seeds[each] for each in seed.members],
-                stages,
-                place,
-                settings,
-            )
-            for name, seed in seeds.items()
-        }
-        for strategy, stages in designs.items()
-    }
     shared: dict[str, Any] = dict(common_entities(session))
     figure = naming.figure(session.participant, session.session, "seeds", **shared)
     return SessionStages(
@@ -362,6 +370,9 @@ def stages_of(
             for run, stage in zip(session.runs, runs, strict=True)
         ),
         designs=designs,
-        seeds=maps,
+        seeds={
+            strategy: _seed_stages(session, strategy, seeds, stages, place, settings)
+            for strategy, stages in designs.items()
+        },
         seeds_figure=figure if anatomy.t1w else "",
     )

@@ -356,14 +356,9 @@ def break_covariate(bids: Path, out: Path) -> None:
     write_participants(bids, [{k: v for k, v in row.items() if k != "age"} for row in table()])
 
 
-def break_processing(bids: Path, out: Path) -> None:
-    told = {"Resolution": "2", "BandPassHz": None, "MotionThresholdMm": 0.4}
-    write_map(out, "02", SEEDS[0], Processing=told)
-
-
-def break_voxels(bids: Path, out: Path) -> None:
-    told = {"Resolution": "3.5", "BandPassHz": [0.01, 0.1], "MotionThresholdMm": 0.4}
-    write_map(out, "02", SEEDS[0], Processing=told)
+def break_processing(**changes: object) -> Callable[[Path, Path], None]:
+    told = {"Resolution": "2", "BandPassHz": [0.01, 0.1], "MotionThresholdMm": 0.4} | changes
+    return lambda bids, out: write_map(out, "02", SEEDS[0], Processing=told)
 
 
 def break_seed(bids: Path, out: Path) -> None:
@@ -380,8 +375,12 @@ def break_sessions(bids: Path, out: Path) -> None:
         (break_table, 65, "participants.tsv does not exist"),
         (break_groups, 65, "has only the group HC (11)"),
         (break_covariate, 2, "no column 'age'"),
-        (break_processing, 2, "sub-02 has BandPassHz None instead of [0.01, 0.1]"),
-        (break_voxels, 2, "sub-02 has Resolution 3.5 instead of 2"),
+        (
+            break_processing(BandPassHz=None),
+            2,
+            "sub-02 has BandPassHz None instead of [0.01, 0.1]",
+        ),
+        (break_processing(Resolution="3.5"), 2, "sub-02 has Resolution 3.5 instead of 2"),
         (break_seed, 2, "sub-02 has SeedCentreMm [0, 0, 0] instead of [-2, -51, 27]"),
         (break_sessions, 2, "several sessions of a participant: none, post"),
     ],
