@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rls_bids.dataset.checks import read_header
-from rls_bids.dataset.filters import IMAGES, BidsFile
+from rls_bids.dataset.filters import BidsFile
 from rls_bids.errors import InputDataError
 from rls_bids.numerics.fieldmap import axis_and_sign, encoding_vector, line_time
 from rls_bids.records import FieldMap
@@ -51,7 +51,7 @@ class UnusableError(ValueError):
 def find_fieldmap(
     bold: BidsFile,
     metadata: Metadata,
-    files: Sequence[BidsFile],
+    maps: Sequence[BidsFile],
     metadata_of: Callable[[BidsFile], Metadata],
     root: str,
 ) -> tuple[FieldMap | None, str]:
@@ -63,8 +63,8 @@ def find_fieldmap(
         The run's image.
     metadata : mapping
         The run's own metadata.
-    files : sequence of BidsFile
-        All files of the participant.
+    maps : sequence of BidsFile
+        The participant's images of field maps.
     metadata_of : callable
         Reads the metadata of a file.
     root : str
@@ -76,7 +76,6 @@ def find_fieldmap(
     message : str
         Why a map that is there is not used; empty when one is used or none is there.
     """
-    maps = [file for file in files if _is_map(file)]
     if not maps:
         return None, ""
     found = {file.path: metadata_of(file) for file in maps}
@@ -105,10 +104,6 @@ def have_same_axes(one: str, other: str) -> bool:
         return False
     axes, other_axes = (np.array(header.affine)[:3, :3] for header in (first, second))
     return bool(np.allclose(axes, other_axes, atol=AXES_TOLERANCE_MM))
-
-
-def _is_map(file: BidsFile) -> bool:
-    return file.entities["datatype"] == "fmap" and file.entities["extension"] in IMAGES
 
 
 def _listed(value: object) -> list[str]:

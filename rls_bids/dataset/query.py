@@ -144,6 +144,7 @@ def _request(input_settings: InputSettings, bold: BoldSettings, *, hash_content:
         t1w=(("", default_queries()["t1w"]), *filter_step("t1w", filters)),
         bold=bold_steps(input_settings, filters),
         sbref=(("", default_queries()["sbref"]), *filter_step("sbref", filters)),
+        fmap=(("", default_queries()["fmap"]), *filter_step("fmap", filters)),
         session_labels=input_settings.session_labels,
         settings=bold,
         hash_content=content_hash if hash_content else lambda _: "",

@@ -59,6 +59,7 @@ class Request:
     t1w: tuple[tuple[str, Query], ...]
     bold: tuple[tuple[str, Query], ...]
     sbref: tuple[tuple[str, Query], ...]
+    fmap: tuple[tuple[str, Query], ...]
     session_labels: tuple[str, ...]
     settings: BoldSettings
     hash_content: Callable[[str], str]
@@ -264,8 +265,9 @@ def _fieldmap(
     """Find the run's field map unless the user leaves field maps out."""
     if "fieldmaps" in request.settings.ignore:
         return None, ""
+    maps = apply_queries(files, request.fmap).files
     return find_fieldmap(
-        file, metadata, files, lambda other: _metadata(other, sidecars), request.bids_dir
+        file, metadata, maps, lambda other: _metadata(other, sidecars), request.bids_dir
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from rls_bids.dataset import fieldmaps
 from rls_bids.dataset.description import read_json
 from rls_bids.dataset.fieldmaps import find_fieldmap
-from rls_bids.dataset.filters import bids_file
+from rls_bids.dataset.filters import bids_file, default_queries, select
 
 ROOT = "/raw"
 BOLD = f"{ROOT}/sub-01/ses-A/func/sub-01_ses-A_task-rest_bold.nii.gz"
@@ -37,7 +37,7 @@ def headers(monkeypatch):
 def find(run: dict[str, Any], maps: dict[str, dict[str, Any]]) -> tuple[Any, str]:
     """Look for the map of a run among files given by what follows the participant's name."""
     told = {f"{FMAP}_{name}.nii.gz": metadata for name, metadata in maps.items()}
-    files = [bids_file(BOLD), *map(bids_file, told)]
+    files = [bids_file(path) for path in told]
     return find_fieldmap(bids_file(BOLD), run, files, lambda file: told[file.path], ROOT)
 
 
@@ -184,7 +184,8 @@ def test_the_real_phase_difference_is_found(real_data):
     def metadata_of(file):
         return read_json(file.path.replace(".nii.gz", ".json"))
 
-    found, message = find_fieldmap(bold, metadata_of(bold), files, metadata_of, str(root))
+    maps = select(files, default_queries()["fmap"])
+    found, message = find_fieldmap(bold, metadata_of(bold), maps, metadata_of, str(root))
     assert message == ""
     assert found.kind == "phasediff"
     assert found.echo_times_s == (0.00492, 0.00738)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rls_bids.dataset import checks
-from rls_bids.dataset.description import read_json
+from rls_bids.dataset.description import read_json, write_json
 from rls_bids.dataset.fieldmaps import OTHER_AXES
 from rls_bids.dataset.query import index_participants
 from rls_bids.interfaces.images import load_volume, save_volume
@@ -50,6 +50,24 @@ def root(tmp_path: Path) -> Path:
     write_nifti(place / "sub-01_task-rest_dir-AP_run-1_sbref.nii.gz", bold_array()[..., :1])
     write_nifti(place / "sub-01_task-rest_dir-PA_run-2_sbref.nii.gz", bold_array()[..., 0])
     return folder
+
+
+def test_a_filter_chooses_between_field_maps(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "raw", {"01": {None: {"bold": ["task-rest"]}}})
+    encoding = {"PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.03}
+    sidecar = root / "sub-01/func/sub-01_task-rest_bold.json"
+    write_json(sidecar, (read_json(sidecar) if sidecar.is_file() else {}) | encoding)
+    told = {"IntendedFor": "bids::sub-01/func/sub-01_task-rest_bold.nii.gz", "Units": "Hz"}
+    for run in (1, 2):
+        stem = root / f"sub-01/fmap/sub-01_run-{run}_fieldmap"
+        write_nifti(Path(f"{stem}.nii.gz"), bold_array()[..., 0])
+        write_json(Path(f"{stem}.json"), told)
+    for wanted in (1, 2):
+        path = write_filter(tmp_path, {"fmap": {"run": wanted}})
+        (run,) = runs(index(root, input__bids_filter_file=path)).values()
+        assert run.fieldmap.images == (
+            str(root / f"sub-01/fmap/sub-01_run-{wanted}_fieldmap.nii.gz"),
+        )
 
 
 def test_only_a_reference_with_the_same_entities_belongs_to_a_run(root: Path) -> None:
