@@ -13,7 +13,7 @@ GREY = {
     "ventral posterolateral thalamus": (-17, -20, 6),
     "putamen": (-26, 4, 2),
     "anterior insula": (-34, 20, 2),
-    "hand area": (-40, -22, 54),
+    "leg area": (-6, -28, 64),
     "calcarine cortex": (-8, -80, 6),
     "cerebellar lobule": (-26, -64, -28),
 }
