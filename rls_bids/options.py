@@ -13,7 +13,8 @@ EPILOG = "Times are in s, lengths in mm, frequencies in Hz. Defaults are in pare
 REPEATED_FLAG = "{flag} is given more than once, but takes one value."
 SEE_HELP = "See rls_bids --help."
 
-MANY, TEXT, WHOLE, NUMBER, ON, OFF = "many", "text", "whole", "number", "on", "off"
+MANY, TEXT, WHOLE, NUMBER, PAIR = "many", "text", "whole", "number", "pair"
+ON, OFF = "on", "off"
 POSITIONALS = ("BIDS_DIR", "OUTPUT_DIR", "{participant,group}")
 
 # (flags, setting, kind, what --help shows as the value, help). Dotted names are settings; what
@@ -78,6 +79,12 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--smoothing", "denoise.smoothing_fwhm_mm", NUMBER, "MM", "FWHM of the kernel (6)"),
     ),
     "measures": (
+        ("--measures", "measures.names", MANY, "NAME", "which measures (all of --list-measures)"),
+        ("--alff-band", "measures.alff_band", PAIR, "HZ", "band of ALFF and fALFF (0.01 0.08)"),
+        ("--dc-threshold", "measures.dc_threshold", NUMBER, "R",
+         "correlation above which voxels are connected (0.25)"),
+        ("--dc-density", "measures.dc_density", NUMBER, "SHARE",
+         "share of all pairs that is connected, for the degrees at one density (0.05)"),
         ("--seeds", "measures.seeds_file", TEXT, "FILE", "JSON or TSV file of seeds (our own)"),
     ),
     "group": (
@@ -161,6 +168,7 @@ def make_parser() -> argparse.ArgumentParser:
         TEXT: {"action": _Once},
         WHOLE: {"action": _Once, "type": int},
         NUMBER: {"action": _Once, "type": float},
+        PAIR: {"action": _Once, "type": float, "nargs": 2},
         ON: {"action": "store_const", "const": True},
         OFF: {"action": "store_const", "const": False},
     }

@@ -8,8 +8,9 @@ Two conventions hold in the whole package:
   (or standard) space to the place where the same tissue lies in the moving image.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Entities = tuple[tuple[str, str], ...]
 """BIDS entities as a sorted tuple of (short name, label) pairs, e.g. ``(("run", "1"),)``."""
@@ -212,20 +213,39 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """All that the road needs to know of one measure, in one place."""
+class Stat:
+    """One map of a measure: how it is called, its unit, and what a picture of it says.
+
+    ``group_scale`` is the copy by which groups are compared: the map itself (empty), divided by
+    its mean (``"meannorm"``) or as z over the voxels (``"zstd"``).
+    """
 
     name: str
-    kind: Literal["map", "table"]
-    series: Literal["filtered", "unfiltered"]
+    unit: str
+    caption: str
+    group_scale: Literal["", "meannorm", "zstd"] = ""
+    is_compared: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """All that the road needs to know of one measure, in one place.
+
+    ``kind`` is ``"seed"``, or ``"local"``: every voxel has a value of its own, computed by
+    ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the settings named in
+    ``options``, smoothed afterwards.
+    """
+
+    name: str
+    kind: Literal["seed", "local"]
     version: str
     suffix: str
-    stats: tuple[str, ...]
-    group_stat: str
-    unit: str
+    stats: tuple[Stat, ...]
     caption: str
     method: str
     sources: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    compute: Callable[..., Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

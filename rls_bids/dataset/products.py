@@ -6,6 +6,8 @@ A new kind of output is one row here; names, parsing, sidecar checks and tests f
 from dataclasses import dataclass
 from typing import Literal
 
+from rls_bids.measures import LOCAL_STATS, MEASURES
+from rls_bids.numerics.local import SCALES
 from rls_bids.records import Entities
 
 ENTITY_ORDER = (
@@ -14,7 +16,6 @@ ENTITY_ORDER = (
 )
 RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
 GROUP_TABLES = ("clusters", "design", "participants", "roi")
-SEED_STATS = ("pearsonr", "fisherz")
 GROUP_STATS = ("effect", "variance", "t", "z", "p", "logp", "hedgesg")
 
 
@@ -145,7 +146,14 @@ PRODUCTS: tuple[Product, ...] = (
         "statmap",
         required=("space", "denoise", "seed", "stat"),
         optional=("res",),
-        allowed=(("stat", SEED_STATS),),
+        allowed=(("stat", tuple(stat.name for stat in MEASURES["seed"].stats)),),
+    ),
+    _func(
+        "local_map",
+        "boldmap",
+        required=("space", "denoise", "stat"),
+        optional=("res", "desc"),
+        allowed=(("stat", LOCAL_STATS), ("desc", SCALES[1:])),
     ),
     _group(
         "group_map",

@@ -15,11 +15,10 @@ from nipype.interfaces.base import (
 
 from rls_bids.dataset.description import atomic_write, read_json
 from rls_bids.interfaces.manifest import load_manifest
-from rls_bids.interfaces.measure import region_on_grid, seed_record
+from rls_bids.interfaces.measure import MAP_WORDS, region_on_grid, seed_record
 from rls_bids.records import Seed
 
 MARK_MM = 3.0
-MAP_WORDS = "{MinutesKept:.1f} minutes kept, {DegreesOfFreedom} residual degrees of freedom"
 
 
 class PlotAnatomyInputSpec(BaseInterfaceInputSpec):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rls_bids.measures.seed import Grid, RunSeries, SeedResult
 
 TISSUES = ("GM", "WM", "CSF")
+MAP_WORDS = "{MinutesKept:.1f} minutes kept, {DegreesOfFreedom} residual degrees of freedom"
 
 
 def seed_record(plain: Mapping[str, Any]) -> Seed:
@@ -72,7 +73,7 @@ class SeedMaps(SimpleInterface):
         seeds = [seed_record(plain) for plain in self.inputs.seeds]
         grid = _grid(self.inputs, seeds)
         results = compute(seeds, _runs(self.inputs), grid)
-        metadata = _session_metadata([read_json(Path(path)) for path in self.inputs.status])
+        metadata = session_metadata([read_json(Path(path)) for path in self.inputs.status])
         entries = []
         for name in self.inputs.wanted:
             entries += _save(name, results[name], metadata, grid, Path(runtime.cwd))
@@ -164,7 +165,7 @@ def _region(name: str, shape: tuple[int, ...], affine: bytes, space: str) -> "ND
     return found
 
 
-def _session_metadata(statuses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def session_metadata(statuses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sum and average over the usable runs, weighted by kept time, for sidecar and group."""
     minutes = sum(status["MinutesKept"] for status in statuses)
     mean_fd = sum(

@@ -17,17 +17,17 @@ from rls_bids.numerics.correlation import (
     fisher_z,
     inverse_fisher_z,
 )
-from rls_bids.records import Measure, Seed
+from rls_bids.records import Measure, Seed, Stat
 
 MEASURE = Measure(
     name="seed",
-    kind="map",
-    series="filtered",
+    kind="seed",
     version="1",
     suffix="statmap",
-    stats=("pearsonr", "fisherz"),
-    group_stat="fisherz",
-    unit="",
+    stats=(
+        Stat(name="pearsonr", unit="r", caption="Pearson correlation.", is_compared=False),
+        Stat(name="fisherz", unit="Fisher z", caption="Correlation as Fisher z."),
+    ),
     caption="Correlation of each voxel with the mean series of the seed (Fisher z).",
     method=(
         "The mean series of the seed's voxels, taken from the unsmoothed residuals, was "

@@ -87,6 +87,11 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             alt="Connectivity map in three planes through the seed, with axial slices below",
             caption="",
         ),
+        "localmap": Words(
+            title="Local measure",
+            alt="Map in three planes through the middle, with axial slices below",
+            caption="",
+        ),
         "tmap": Words(
             title="t map",
             alt="Map of t in three planes through the seed, with axial slices below",

@@ -130,6 +130,9 @@ def _expand_shorthands(flat: dict[str, Any]) -> None:
     spaces = flat.pop("anat.output_spaces", None)
     if spaces is not None:
         flat |= _output_spaces(spaces)
+    if "measures.alff_band" in flat:
+        low, high = flat.pop("measures.alff_band")
+        flat |= {"measures.alff_low_hz": low, "measures.alff_high_hz": high}
     if isinstance(flat.get("group.contrast"), str):
         flat["group.contrast"] = [part.strip() for part in flat["group.contrast"].split(">")]
     if flat.get("group.covariates") in (["none"], ("none",)):
@@ -248,5 +251,8 @@ def _check_together(settings: Settings) -> None:
         raise UsageError(limits.T1W_DERIVATIVES)
     if denoise.band_pass and denoise.low_hz >= denoise.high_hz:
         raise UsageError(limits.BAND_ORDER.format(low=denoise.low_hz, high=denoise.high_hz))
+    low, high = settings.measures.alff_low_hz, settings.measures.alff_high_hz
+    if low >= high:
+        raise UsageError(limits.ALFF_ORDER.format(low=low, high=high))
     if run.omp_nthreads > run.n_cpus:
         raise UsageError(limits.TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus))

@@ -17,6 +17,7 @@ FILE_MISSING = "{flag} names {path}, but there is no such file."
 BAND_ORDER = (
     "--lower-bpf is {low:g} Hz and --upper-bpf is {high:g} Hz, but the lower must be less."
 )
+ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
 ANAT_ONLY_DERIVATIVES = "--anat-only and --derivatives exclude each other: nothing would be done."
 T1W_DERIVATIVES = (
     "--output-spaces T1w and --derivatives exclude each other: preprocessed series are not "
@@ -42,6 +43,7 @@ KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
     str: ((str,), "a text"),
 }
 LEVELS = ("participant", "group")
+MEASURE_NAMES = ("seed", "alff", "reho", "centrality")
 LABELS = {
     "input.participant_labels": ("--participant-label", "sub-"),
     "input.exclude_participant_labels": ("--exclude-participant-label", "sub-"),
@@ -54,6 +56,7 @@ WORDS = {
     "anat.resolution": ("--output-spaces", ("1", "2", "native")),
     "bold.ignore": ("--ignore", STEPS_TO_IGNORE),
     "denoise.strategies": ("--nuisance-regressors", STRATEGIES),
+    "measures.names": ("--measures", MEASURE_NAMES),
     "run.level": ("--level", ("minimal", "full")),
 }
 FILES = {
@@ -78,6 +81,10 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "denoise.min_time_s": ("--min-time", 0, True, "0 s or more"),
     "denoise.min_df": ("--min-df", 1, True, "1 or more"),
     "denoise.smoothing_fwhm_mm": ("--smoothing", 0, True, "0 mm (no smoothing) or more"),
+    "measures.alff_low_hz": ("--alff-band", 0, False, "more than 0 Hz"),
+    "measures.alff_high_hz": ("--alff-band", 0, False, "more than 0 Hz"),
+    "measures.dc_threshold": ("--dc-threshold", 0, True, "a correlation of 0 or more"),
+    "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),
     "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
     "run.n_cpus": ("--n-cpus", 1, True, "1 or more"),
     "run.omp_nthreads": ("--omp-nthreads", 1, True, "1 or more"),

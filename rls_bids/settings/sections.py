@@ -69,9 +69,17 @@ class DenoiseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    """Which seeds; empty means the default set."""
+    """Which measures, which seeds (empty: the default set), and what the local ones need.
 
+    Bands are in Hz; ``dc_threshold`` is a correlation, ``dc_density`` a share of all pairs.
+    """
+
+    names: tuple[str, ...] = ("seed", "alff", "reho", "centrality")
     seeds_file: str | None = None
+    alff_low_hz: float = 0.01
+    alff_high_hz: float = 0.08
+    dc_threshold: float = 0.25
+    dc_density: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,21 @@ from rls_bids.workflows.bold_outputs import add_outputs
 from rls_bids.workflows.metadata import ANAT_VERSION, COREGISTRATION_VERSION, FIELDMAP_VERSION
 from rls_bids.workflows.stages import Place, Stage
 
+ANATOMY = ("t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std")
+OUTPUTS = ("series", "mask", "tsnr", "confounds", "coregistration", "local_series", "local_mask")
 RESAMPLING_VERSION = "-".join(
     (resample.VERSION, slicetiming.VERSION, echoes.VERSION, FIELDMAP_VERSION)
 )
 
 
 def init_bold_wf(
-    bold_run: BoldRun, stage: Stage, place: Place, settings: Settings, *, name: str
+    bold_run: BoldRun,
+    stage: Stage,
+    place: Place,
+    settings: Settings,
+    *,
+    name: str,
+    with_local: bool = False,
 ) -> pe.Workflow:
     """Build the preprocessing graph of one run.
 
@@ -31,21 +39,23 @@ def init_bold_wf(
     ------
     t1w, mask, dseg, GM, WM : the anatomy; WM_std, CSF_std : tissues on the standard grid
     points, std_mask : where each standard voxel lies in the T1w image
+    local_points, local_std_mask : the same of the grid of local measures, if `with_local`
 
     Outputs
     -------
+    local_series, local_mask : series on the grid of local measures
     series, mask, tsnr : masked standard-space series; confounds : table; coregistration : how it
         went, .json
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
         IdentityInterface(
-            ["t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std", "points", "std_mask"]
+            [*ANATOMY, "points", "std_mask", "local_points", "local_std_mask"]
         ),
         name="inputnode",
     )
     outputnode = pe.Node(
-        IdentityInterface(["series", "mask", "tsnr", "confounds", "coregistration"]),
+        IdentityInterface(list(OUTPUTS)),
         name="outputnode",
     )
     motion, coregister, resampling, nuisance = _make_nodes(bold_run, settings)
@@ -75,6 +85,11 @@ def init_bold_wf(
         _add_fieldmap(workflow, bold_run.fieldmap, bold_run.bold)
     if settings.bold.in_t1w_space:
         _add_t1w_space(workflow, bold_run, settings)
+    if with_local:
+        points = [("local_points", "points"), ("local_std_mask", "std_mask")]
+        local = _add_resampling(workflow, bold_run, settings, (inputnode, points), name="local")
+        fields = [("series", "local_series"), ("mask", "local_mask")]
+        workflow.connect([(local, outputnode, fields)])
     add_outputs(workflow, stage, place, bold_run, settings.denoise)
     return workflow
 
@@ -126,11 +141,24 @@ def _add_t1w_space(workflow: pe.Workflow, bold_run: BoldRun, settings: Settings)
         T1wPoints(size_mm=native_size([bold_run.voxel_size_mm]), version=ANAT_VERSION),
         name="t1w_points",
     )
-    resampling = _resampling(bold_run, settings, name="resampling_t1w")
+    workflow.connect(workflow.get_node("inputnode"), "mask", points, "mask")
+    fields = [("points", "points"), ("std_mask", "std_mask")]
+    _add_resampling(workflow, bold_run, settings, (points, fields), name="t1w")
+
+
+def _add_resampling(
+    workflow: pe.Workflow,
+    bold_run: BoldRun,
+    settings: Settings,
+    points: tuple[pe.Node, list[tuple[str, str]]],
+    *,
+    name: str,
+) -> pe.Node:
+    """Take the raw series to the points of another grid, too."""
+    resampling = _resampling(bold_run, settings, name=f"resampling_{name}")
     workflow.connect(
         [
-            (workflow.get_node("inputnode"), points, [("mask", "mask")]),
-            (points, resampling, [("points", "points"), ("std_mask", "std_mask")]),
+            (points[0], resampling, points[1]),
             (workflow.get_node("head_motion"), resampling, [("matrices", "matrices")]),
             (
                 workflow.get_node("coregistration"),
@@ -142,6 +170,7 @@ def _add_t1w_space(workflow: pe.Workflow, bold_run: BoldRun, settings: Settings)
             ),
         ]
     )
+    return resampling
 
 
 def _resampling(bold_run: BoldRun, settings: Settings, *, name: str) -> pe.Node:

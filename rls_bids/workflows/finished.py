@@ -1,6 +1,7 @@
 """What earlier calls have finished or refused, and what is left to be computed."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rls_bids.dataset import naming
@@ -10,7 +11,7 @@ from rls_bids.interfaces.denoise import REFUSED_HINT, refusal
 from rls_bids.records import Note, Session
 from rls_bids.settings import Settings
 from rls_bids.workflows.measures import session_label
-from rls_bids.workflows.stages import SessionStages
+from rls_bids.workflows.stages import SessionStages, Stage
 
 
 def refusals(session: Session, stages: SessionStages, settings: Settings) -> dict[str, Note]:
@@ -41,17 +42,30 @@ def refusals(session: Session, stages: SessionStages, settings: Settings) -> dic
     return notes
 
 
-def unfinished_seeds(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """The seeds and the local measures that are still to be computed with one strategy."""
+
+    seeds: tuple[str, ...]
+    local: tuple[str, ...]
+
+
+def unfinished_maps(
     stages: SessionStages, output_dir: str, refused: Mapping[str, Note]
-) -> dict[str, list[str]] | None:
-    """Return the seeds to compute by strategy; ``None`` when the whole session is finished."""
+) -> dict[str, Unfinished] | None:
+    """Return the maps to compute by strategy; ``None`` when the whole session is finished."""
+
+    def left(maps: Mapping[str, Stage]) -> tuple[str, ...]:
+        return tuple(name for name, stage in maps.items() if not stage.is_finished(output_dir))
+
     wanted = {
-        strategy: [label for label, stage in maps.items() if not stage.is_finished(output_dir)]
-        for strategy, maps in stages.seeds.items()
+        strategy: Unfinished(seeds=left(stages.seeds[strategy]), local=left(stages.local[strategy]))
+        for strategy in stages.designs
         if strategy not in refused
     }
     designs = (each for designs in stages.designs.values() for each in designs)
     before = [*stages.runs, *stages.quality, *designs]
     done = all(stage.is_finished(output_dir) for stage in before)
     done = done and (not stages.seeds_figure or Path(output_dir, stages.seeds_figure).is_file())
-    return None if done and not any(wanted.values()) else wanted
+    is_left = any(maps.seeds or maps.local for maps in wanted.values())
+    return None if done and not is_left else wanted

@@ -14,6 +14,7 @@ from rls_bids.measures import MEASURES
 from rls_bids.numerics import correlation
 from rls_bids.records import Seed, Session, Template
 from rls_bids.settings import Settings
+from rls_bids.workflows.local import LOCAL_FIELDS
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stages import Place, Stage
 
@@ -44,11 +45,13 @@ def init_measures_wf(
     Inputs
     ------
     denoised, smoothed, mask, tsnr, status : lists, one entry a run
+    local_denoised, local_unfiltered, local_mask, sample_mask : the same for local measures, if any
     GM_std, WM_std, CSF_std : tissue probabilities on the standard grid
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        IdentityInterface([*RUN_FIELDS, "GM_std", "WM_std", "CSF_std"]), name="inputnode"
+        IdentityInterface([*RUN_FIELDS, *LOCAL_FIELDS, "GM_std", "WM_std", "CSF_std"]),
+        name="inputnode",
     )
     select = pe.Node(
         SelectRuns(
@@ -61,7 +64,8 @@ def init_measures_wf(
         run_without_submitting=True,
     )
     workflow.connect(inputnode, "status", select, "status")
-    workflow.connect([(inputnode, select, [(f, f) for f in RUN_FIELDS if f != "status"])])
+    others = (field for field in (*RUN_FIELDS, *LOCAL_FIELDS) if field != "status")
+    workflow.connect([(inputnode, select, [(field, field) for field in others])])
     networks = sorted({seeds[label].network for label in stages})
     for network in networks:
         chosen = [label for label in stages if seeds[label].network == network]

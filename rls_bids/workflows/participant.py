@@ -19,7 +19,7 @@ from rls_bids.records import (
 )
 from rls_bids.settings import Settings
 from rls_bids.workflows.anat import init_anat_wf, init_finished_anat_wf
-from rls_bids.workflows.finished import refusals, unfinished_seeds
+from rls_bids.workflows.finished import Unfinished, refusals, unfinished_maps
 from rls_bids.workflows.prepared import init_prepared_anat_wf
 from rls_bids.workflows.session import ANAT_FIELDS, init_session_wf
 from rls_bids.workflows.sinks import node_name
@@ -53,7 +53,7 @@ def init_participants_wf(
             stages = stages_of(session, settings, template, seeds)
             refused = refusals(session, stages, settings)
             notes += refused.values()
-            wanted = unfinished_seeds(stages, settings.input.output_dir, refused)
+            wanted = unfinished_maps(stages, settings.input.output_dir, refused)
             if wanted is None:
                 continue
             unfinished += 1
@@ -99,7 +99,7 @@ def _add_session(
     graph: pe.Workflow,
     session: Session,
     stages: SessionStages,
-    wanted: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Unfinished],
     template: Template,
     seeds: Mapping[str, Seed],
     settings: Settings,

@@ -47,6 +47,7 @@ def init_prepared_wf(
     run: PreparedRun,
     stage: Stage,
     place: Place,
+    local: Place | None,
     template: Template,
     denoise: DenoiseSettings,
     *,
@@ -57,27 +58,19 @@ def init_prepared_wf(
     Outputs
     -------
     series, mask, tsnr : masked standard-space series; confounds : table
+    local_series, local_mask : the series on the grid `local` of local measures, if there is one
     """
     workflow = pe.Workflow(name=name)
     outputnode = pe.Node(
-        IdentityInterface(["series", "mask", "tsnr", "confounds"]), name="outputnode"
+        IdentityInterface(["series", "mask", "tsnr", "confounds", "local_series", "local_mask"]),
+        name="outputnode",
     )
-    load = pe.Node(
-        LoadPrepared(
-            in_file=run.bold,
-            in_mask=run.mask,
-            confounds_file=run.confounds,
-            template=template.brain,
-            space=place.space,
-            resolution=place.size_mm,
-            n_dropped=run.n_dropped,
-            fd_threshold_mm=denoise.fd_threshold_mm,
-            content=run.content,
-            version=PREPARED_VERSION,
-        ),
-        name="preprocessed_series",
-        mem_gb=2,
-    )
+    load = _load(run, place, template, denoise, name="preprocessed_series")
+    if local:
+        is_same = local.size_mm == place.size_mm
+        own = load if is_same else _load(run, local, template, denoise, name="local_series")
+        fields = [("series", "local_series"), ("mask", "local_mask")]
+        workflow.connect([(own, outputnode, fields)])
     motion = pe.Node(
         PlotMotion(repetition_time=run.repetition_time, fd_threshold_mm=denoise.fd_threshold_mm),
         name="figure_motion",
@@ -95,3 +88,25 @@ def init_prepared_wf(
         )
     add_figure_sink(workflow, stage.figures[0], place, motion, "motion")
     return workflow
+
+
+def _load(
+    run: PreparedRun, place: Place, template: Template, denoise: DenoiseSettings, *, name: str
+) -> pe.Node:
+    """Return the node that brings a series to a grid."""
+    return pe.Node(
+        LoadPrepared(
+            in_file=run.bold,
+            in_mask=run.mask,
+            confounds_file=run.confounds,
+            template=template.brain,
+            space=place.space,
+            resolution=place.size_mm,
+            n_dropped=run.n_dropped,
+            fd_threshold_mm=denoise.fd_threshold_mm,
+            content=run.content,
+            version=PREPARED_VERSION,
+        ),
+        name=name,
+        mem_gb=2,
+    )

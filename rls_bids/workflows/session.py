@@ -14,6 +14,8 @@ from rls_bids.resources.templates import NATIVE
 from rls_bids.settings import Settings
 from rls_bids.workflows.bold import init_bold_wf
 from rls_bids.workflows.denoise import init_denoise_wf
+from rls_bids.workflows.finished import Unfinished
+from rls_bids.workflows.local import LOCAL_FIELDS, add_local_measures, local_denoising
 from rls_bids.workflows.measures import RUN_FIELDS, init_measures_wf
 from rls_bids.workflows.metadata import ANAT_VERSION
 from rls_bids.workflows.prepared import init_prepared_wf
@@ -26,20 +28,21 @@ ANAT_FIELDS = (
     *("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std"),
 )
 GRID_FIELDS = ("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
+LOCAL_POINTS = [(f, f"inputnode.local_{f}") for f in ("points", "std_mask")]
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
 
 
 def init_session_wf(
     session: Session,
     stages: SessionStages,
-    wanted: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Unfinished],
     template: Template,
     seeds: Mapping[str, Seed],
     settings: Settings,
     *,
     name: str,
 ) -> pe.Workflow:
-    """Build the graph of one session; `wanted` lists the unfinished seeds of each strategy.
+    """Build the graph of one session; `wanted` tells the unfinished maps of each strategy.
 
     Inputs
     ------
@@ -48,18 +51,10 @@ def init_session_wf(
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(list(ANAT_FIELDS)), name="inputnode")
-    points = pe.Node(
-        StandardPoints(
-            template=template.brain,
-            space=stages.place.space,
-            resolution=stages.place.size_mm,
-            version=ANAT_VERSION,
-        ),
-        name="standard_points",
-        mem_gb=1,
-    )
-    workflow.connect(inputnode, "t1w_to_std", points, "transform")
+    points = _add_points(workflow, stages.place, template, "standard_points")
     _add_grid(workflow, session, stages.place)
+    if stages.local_place and stages.local_place.size_mm != stages.place.size_mm:
+        _add_points(workflow, stages.local_place, template, "local_points")
     if stages.seeds_figure:
         figure = pe.Node(
             PlotSeeds(space=settings.anat.space, seeds=[asdict(seed) for seed in seeds.values()]),
@@ -71,9 +66,25 @@ def init_session_wf(
     for index in range(len(session.runs)):
         _add_run(workflow, session, stages, index, template, settings)
         _add_quality(workflow, session, stages, index, template, seeds, settings)
-    for strategy, labels in wanted.items():
-        _add_strategy(workflow, session, strategy, stages, labels, seeds, template, settings)
+    for strategy, unfinished in wanted.items():
+        _add_strategy(workflow, session, strategy, stages, unfinished, seeds, template, settings)
     return workflow
+
+
+def _add_points(workflow: pe.Workflow, place: Place, template: Template, name: str) -> pe.Node:
+    """Tell where the voxels of a standard grid lie in the T1w image."""
+    points = pe.Node(
+        StandardPoints(
+            template=template.brain,
+            space=place.space,
+            resolution=place.size_mm,
+            version=ANAT_VERSION,
+        ),
+        name=name,
+        mem_gb=1,
+    )
+    workflow.connect(workflow.get_node("inputnode"), "t1w_to_std", points, "transform")
+    return points
 
 
 def _add_grid(workflow: pe.Workflow, session: Session, place: Place) -> None:
@@ -111,17 +122,20 @@ def _add_run(
     run, place, name = session.runs[index], stages.place, f"bold_{index}"
     stage, inputnode = stages.runs[index], workflow.get_node("inputnode")
     grid = workflow.get_node("grid")
+    local = stages.local_place
     if isinstance(run, PreparedRun):
-        bold = init_prepared_wf(run, stage, place, template, settings.denoise, name=name)
+        bold = init_prepared_wf(run, stage, place, local, template, settings.denoise, name=name)
     else:
-        bold = init_bold_wf(run, stage, place, settings, name=name)
+        bold = init_bold_wf(run, stage, place, settings, name=name, with_local=bool(local))
         points = workflow.get_node("standard_points")
+        finer = workflow.get_node("local_points") or points
         anatomy = ("t1w", "mask", "dseg", "GM", "WM")
         workflow.connect(
             [
                 (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),
                 (grid, bold, [(f, f"inputnode.{f}") for f in ("WM_std", "CSF_std")]),
                 (points, bold, [(f, f"inputnode.{f}") for f in ("points", "std_mask")]),
+                *([(finer, bold, LOCAL_POINTS)] if local else []),
             ]
         )
     for strategy, designs in stages.designs.items():
@@ -140,6 +154,13 @@ def _add_run(
                 (grid, denoise, [("dseg_std", "inputnode.dseg_std")]),
             ]
         )
+        if local:
+            slug = f"local_{node_name(strategy)}_{index}"
+            on_local = local_denoising(run, strategy, settings.denoise, name=slug)
+            handed_on = [("local_series", "series"), ("local_mask", "mask")]
+            handed_on.append(("confounds", "confounds"))
+            fields = [(f"outputnode.{field}", own) for field, own in handed_on]
+            workflow.connect([(bold, on_local, fields)])
 
 
 def _add_quality(
@@ -178,7 +199,7 @@ def _add_strategy(
     session: Session,
     strategy: str,
     stages: SessionStages,
-    labels: Sequence[str],
+    unfinished: Unfinished,
     seeds: Mapping[str, Seed],
     template: Template,
     settings: Settings,
@@ -188,21 +209,37 @@ def _add_strategy(
     measures = init_measures_wf(
         session,
         strategy,
-        {label: stages.seeds[strategy][label] for label in labels},
+        {label: stages.seeds[strategy][label] for label in unfinished.seeds},
         seeds,
         template,
         stages.place,
         settings,
         name=f"measures_{slug}",
     )
+    if stages.local_place:
+        own = {name: stages.local[strategy][name] for name in unfinished.local}
+        add_local_measures(measures, session, own, template, stages.local_place, settings)
     grid = workflow.get_node("grid")
     workflow.connect([(grid, measures, [(field, f"inputnode.{field}") for field in TISSUES_STD])])
-    n_runs = len(session.runs)
-    for field in RUN_FIELDS:
-        over_runs = pe.Node(Merge(n_runs), name=f"{field}_{slug}", run_without_submitting=True)
-        for index in range(n_runs):
-            origin = f"bold_{index}" if field in {"mask", "tsnr"} else f"denoise_{slug}_{index}"
-            workflow.connect(
-                workflow.get_node(origin), f"outputnode.{field}", over_runs, f"in{index + 1}"
-            )
-        workflow.connect(over_runs, "out", measures, f"inputnode.{field}")
+    sources = {field: f"denoise_{slug}_{{}}" for field in RUN_FIELDS} | {
+        field: "bold_{}" for field in ("mask", "tsnr")
+    }
+    if stages.local_place:
+        sources |= dict.fromkeys(LOCAL_FIELDS, f"local_{slug}_{{}}") | {"local_mask": "bold_{}"}
+    for field, origin in sources.items():
+        _merge_runs(workflow, field, origin, measures, len(session.runs))
+
+
+def _merge_runs(
+    workflow: pe.Workflow, field: str, origin: str, measures: pe.Workflow, n_runs: int
+) -> None:
+    """Collect one field of all runs into a list."""
+    over_runs = pe.Node(
+        Merge(n_runs), name=f"{field}_{measures.name}", run_without_submitting=True
+    )
+    for index in range(n_runs):
+        node = workflow.get_node(origin.format(index))
+        is_graph = isinstance(node, pe.Workflow)
+        output = f"outputnode.{field}" if is_graph else field.removeprefix("local_")
+        workflow.connect(node, output, over_runs, f"in{index + 1}")
+    workflow.connect(over_runs, "out", measures, f"inputnode.{field}")

@@ -8,7 +8,7 @@ from typing import Any
 from rls_bids.dataset.description import bids_uri, is_finished, read_json
 from rls_bids.dataset.naming import sidecar
 from rls_bids.paths import named_folders
-from rls_bids.records import Session
+from rls_bids.records import Entities, Session
 from rls_bids.resources.grids import native_size
 from rls_bids.resources.templates import BASE, NATIVE
 from rls_bids.settings import Settings
@@ -88,6 +88,14 @@ def session_place(session: Session, settings: Settings) -> Place:
     return place_of(settings, native_size(sizes) if sizes else BASE)
 
 
+def local_place(session: Session, settings: Settings) -> Place | None:
+    """Return where local measures go, a grid no finer than acquired; None where unknown."""
+    sizes = [run.voxel_size_mm for run in session.runs if run.voxel_size_mm]
+    if len(sizes) < len(session.runs):
+        return None
+    return replace(place_of(settings), resolution=NATIVE, size_mm=native_size(sizes))
+
+
 def anat_place(settings: Settings) -> Place:
     """Return where the anatomy goes: its images do not follow the grid of a BOLD series."""
     place = place_of(settings)
@@ -118,3 +126,9 @@ def make_product(
     elif "_space-" in path:
         metadata["SpatialReference"] = place.space
     return Product(key=key, path=path, metadata=metadata)
+
+
+def common_entities(session: Session) -> Entities:
+    """Return what all runs of a session share in their names: the name of their combination."""
+    shared = set(session.runs[0].entities).intersection(*(run.entities for run in session.runs))
+    return tuple(sorted(pair for pair in shared if pair[0] != "run"))

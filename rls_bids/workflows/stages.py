@@ -17,7 +17,6 @@ from rls_bids.numerics import correlation, resample, signal
 from rls_bids.records import (
     Anatomy,
     BoldRun,
-    Entities,
     PreparedAnatomy,
     PreparedRun,
     Seed,
@@ -25,6 +24,7 @@ from rls_bids.records import (
     Template,
 )
 from rls_bids.settings import AnatSettings, Settings
+from rls_bids.workflows.local import local_stages
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     AVERAGE_VERSION,
@@ -43,6 +43,8 @@ from rls_bids.workflows.stage import (
     Product,
     Stage,
     anat_place,
+    common_entities,
+    local_place,
     make_product,
     place_of,
     session_place,
@@ -66,8 +68,9 @@ T1W_STD = {"space": "T1w"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStages:
-    """Every stage of one session: runs, designs by strategy and run, maps by strategy and seed.
+    """Every stage of one session: runs, designs by strategy and run, maps by strategy and name.
 
+    ``local_place`` is the grid of the local measures, ``None`` where there are none;
     ``seeds_figure`` is empty where there is no T1w image to draw seeds on.
     """
 
@@ -77,6 +80,8 @@ class SessionStages:
     quality: tuple[Stage, ...]
     designs: Mapping[str, tuple[Stage, ...]]
     seeds: Mapping[str, Mapping[str, Stage]]
+    local: Mapping[str, Mapping[str, Stage]]
+    local_place: Place | None
     seeds_figure: str
 
 
@@ -255,12 +260,6 @@ def design_stage(
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 
-def common_entities(session: Session) -> Entities:
-    """Return what all runs of a session share in their names: the name of their combination."""
-    shared = set(session.runs[0].entities).intersection(*(run.entities for run in session.runs))
-    return tuple(sorted(pair for pair in shared if pair[0] != "run"))
-
-
 def seed_stage(
     session: Session,
     strategy: str,
@@ -290,9 +289,9 @@ def seed_stage(
         make_product(
             place,
             stamp,
-            stat,
-            naming.derivative("seed_map", *owner, **entities, stat=stat),
-            f"Connectivity of {seed.name} with every voxel ({stat}).",
+            stat.name,
+            naming.derivative("seed_map", *owner, **entities, stat=stat.name),
+            f"Connectivity of {seed.name} with every voxel ({stat.name}).",
             [image for run in session.runs for image in run.images],
             SkullStripped=True,
             Seed=seed_metadata(seed, members),
@@ -321,7 +320,9 @@ def _seed_stages(
     place: Place,
     settings: Settings,
 ) -> dict[str, Stage]:
-    """Return the stage of every seed for one strategy."""
+    """Return the stage of every seed for one strategy, if seeds were asked for."""
+    if "seed" not in settings.measures.names:
+        return {}
     return {
         name: seed_stage(
             session,
@@ -336,11 +337,17 @@ def _seed_stages(
     }
 
 
+def _local_place(session: Session, settings: Settings) -> Place | None:
+    """Return the grid of the local measures, if any were asked for."""
+    is_asked = any(MEASURES[name].kind == "local" for name in settings.measures.names)
+    return local_place(session, settings) if is_asked else None
+
+
 def stages_of(
     session: Session, settings: Settings, template: Template, seeds: Mapping[str, Seed]
 ) -> SessionStages:
     """Return every stage of one session."""
-    place = session_place(session, settings)
+    place, on_local = session_place(session, settings), _local_place(session, settings)
     seed, anatomy = settings.run.random_seed, session.anatomy
     if isinstance(anatomy, PreparedAnatomy):
         anat = prepared_anat_stage(anatomy)
@@ -374,5 +381,10 @@ def stages_of(
             strategy: _seed_stages(session, strategy, seeds, stages, place, settings)
             for strategy, stages in designs.items()
         },
+        local={
+            strategy: local_stages(session, strategy, stages, on_local, settings)
+            for strategy, stages in designs.items()
+        },
+        local_place=on_local,
         seeds_figure=figure if anatomy.t1w else "",
     )

@@ -1,0 +1,80 @@
+"""The local measures on a participant's page: one picture a map."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rls_bids.dataset import naming
+from rls_bids.measures import MEASURES
+from rls_bids.records import Entities
+from rls_bids.reports.maps import MAP_NOT_DRAWN
+from rls_bids.reports.pages import FigureItem, Section
+from rls_bids.reports.results import Result
+from rls_bids.reports.texts import capitalised, figure_item, number, run_title
+
+CAPTION = (
+    "{what} Shown as z over the voxels that have a value, on a grid of {size}, smoothed by "
+    "{fwhm} mm; {minutes} min kept. Colours fade out below |z| = 0.5."
+)
+
+
+def local_sections(
+    root: Path,
+    label: str,
+    sessions: Mapping[tuple[str | None, str], Sequence[Entities]],
+    results: Sequence[Result],
+) -> list[Section]:
+    """Return the section on local measures, empty where none was made or tried."""
+    maps = [one for one in results if one.product == "local_map" and "desc" not in one.entities]
+    parts = []
+    for (session, task), runs in sessions.items():
+        own = [one for one in maps if (one.session, one.entities["task"]) == (session, task)]
+        for strategy in dict.fromkeys(one.entities["denoise"] for one in own):
+            chosen = [one for one in own if one.entities["denoise"] == strategy]
+            parts.append(_part(root, label, runs, chosen, (session, strategy)))
+    if not parts:
+        return []
+    return [Section(anchor="local", title="Local measures", parts=tuple(parts))]
+
+
+def _part(
+    root: Path,
+    label: str,
+    runs: Sequence[Entities],
+    chosen: Sequence[Result],
+    where: tuple[str | None, str],
+) -> Section:
+    """Return the maps of one session and strategy, in the order of the table of measures."""
+    session, strategy = where
+    shared = set(runs[0]).intersection(*runs)
+    common = tuple(sorted(pair for pair in shared if pair[0] != "run"))
+    found = {one.entities["stat"]: one.metadata for one in chosen}
+    entities: dict[str, Any] = {**dict(common), "denoise": strategy}
+    figures = []
+    for measure in MEASURES.values():
+        for stat in measure.stats:
+            if measure.kind == "local" and stat.name in found:
+                path = naming.figure(label, session, "localmap", **entities, stat=stat.name)
+                figures.append(_figure(root, path, stat.caption, found[stat.name]))
+    return Section(
+        anchor="-".join(["local", session or "", strategy, *(label for _, label in common)]),
+        title=capitalised(f"{run_title(session, common)}, denoised with {strategy}"),
+        figures=tuple(figures),
+    )
+
+
+def _figure(root: Path, path: str, what: str, metadata: Mapping[str, Any]) -> FigureItem:
+    name = what.split(":")[0].rstrip(".")
+    if "Missing" in metadata:
+        reason = str(metadata["Missing"])
+        return FigureItem(title=name, path=None, alt="", reason=reason)
+    caption = CAPTION.format(
+        what=what,
+        size=metadata.get("Resolution", "unknown voxels"),
+        fwhm=number(metadata.get("Processing", {}).get("SmoothingFwhmMm")),
+        minutes=number(metadata.get("MinutesKept")),
+    )
+    left_out = [str(each) for each in metadata.get("LeftOut", [])]
+    if left_out:
+        caption += f" {' '.join(left_out)}"
+    return figure_item(root, path, "localmap", MAP_NOT_DRAWN, name, caption)
