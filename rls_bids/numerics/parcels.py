@@ -106,7 +106,7 @@ def valid_voxels(data: NDArray[np.floating], columns: ArrayLike) -> BoolArray:
         block = np.asarray(data[start : start + BLOCK_VOLUMES])[:, chosen]
         is_finite &= np.isfinite(block).all(axis=0)
         varies |= (block != np.asarray(data[0])[chosen]).any(axis=0)
-    return is_finite & varies
+    return np.asarray(is_finite & varies)
 
 
 def _positions(labels: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -42,6 +42,9 @@ WORDS = {
     "denoise.strategies": ("--nuisance-regressors", STRATEGIES),
     "run.level": ("--level", ("minimal", "full")),
 }
+NAMES_OR_PATHS = ("measures.atlases",)
+"""Lists of names in which an entry with a slash, or of an image, is a path."""
+IMAGE_ENDINGS = (".nii", ".nii.gz")
 FILES = {
     "input.bids_filter_file": "--bids-filter-file",
     "measures.seeds_file": "--seeds",
@@ -53,6 +56,7 @@ PATHS = (
     "input.bids_database_dir",
     "input.derivatives",
     "run.work_dir",
+    *NAMES_OR_PATHS,
     *FILES,
 )
 RANGES: Mapping[str, tuple[str, float, bool, str]] = {

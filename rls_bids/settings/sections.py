@@ -62,9 +62,10 @@ class DenoiseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    """Which seeds; empty means the default set."""
+    """Which seeds (empty means the default set) and atlases, by name or absolute path."""
 
     seeds_file: str | None = None
+    atlases: tuple[str, ...] = ("Seitzman300",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
