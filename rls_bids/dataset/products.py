@@ -15,6 +15,9 @@ ENTITY_ORDER = (
 RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
 GROUP_TABLES = ("clusters", "design", "participants", "roi")
 SEED_STATS = ("pearsonr", "fisherz")
+PARCEL_STATS = ("mean", "coverage")
+MATRIX_MEASURES = ("pearsoncorrelation", "partialcorrelation", "fisherz")
+MATRIX_SETS = ("networks", "lobes")
 GROUP_STATS = ("effect", "variance", "t", "z", "p", "logp", "hedgesg")
 
 
@@ -146,6 +149,21 @@ PRODUCTS: tuple[Product, ...] = (
         required=("space", "denoise", "seed", "stat"),
         optional=("res",),
         allowed=(("stat", SEED_STATS),),
+    ),
+    _func(
+        "parcel_series",
+        "timeseries",
+        ".tsv",
+        required=("space", "seg", "denoise", "stat"),
+        allowed=(("stat", PARCEL_STATS),),
+    ),
+    _func(
+        "relmat",
+        "relmat",
+        ".tsv",
+        required=("space", "seg", "denoise", "meas"),
+        optional=("desc",),
+        allowed=(("meas", MATRIX_MEASURES), ("desc", MATRIX_SETS)),
     ),
     _group(
         "group_map",

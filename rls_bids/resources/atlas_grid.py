@@ -1,6 +1,7 @@
 """Atlases on the grid of the data, whatever space each lies in."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from rls_bids.numerics.resample import voxel_points
 from rls_bids.records import Atlas
 from rls_bids.resources.parcels import Labels, load_labels, load_parcels, nearest_labels
-from rls_bids.resources.spaces import points_to_space
+from rls_bids.resources.spaces import MOVED, NOT_MOVED, SAME, knows, points_to_space
 
 Floats = NDArray[np.float64]
 
@@ -95,3 +96,28 @@ def _spheres(atlas: Atlas, shape: tuple[int, int, int], affine: Floats, space: s
         nearest[box][takes] = distance[takes]
         labels[box][takes] = parcel.index
     return labels
+
+
+def atlas_metadata(atlas: Atlas, space: str) -> dict[str, Any]:
+    """Return what a sidecar says of an atlas, and how it came to the space of the results.
+
+    Examples
+    --------
+    >>> from rls_bids.resources.atlases import find_atlas
+    >>> atlas_metadata(find_atlas("AAL3"), "MNI152NLin2009cAsym")["Placed"]
+    'given in Colin27, used as it is'
+    """
+    moved = MOVED if knows(atlas.space, space) else NOT_MOVED
+    placed = SAME if atlas.space == space else moved
+    return {
+        "Name": atlas.name,
+        "Kind": atlas.kind,
+        "NumberOfParcels": atlas.n_parcels,
+        "GivenSpace": atlas.space,
+        "SpaceEvidence": atlas.evidence,
+        "Placed": placed.format(source=atlas.space, target=space),
+        "ThresholdPercent": atlas.threshold if atlas.kind == "probabilistic" else None,
+        "License": atlas.license,
+        "Source": atlas.source,
+        "DOI": atlas.doi,
+    }
