@@ -11,6 +11,8 @@ from rls_bids.records import Atlas
 from rls_bids.resources.parcels import Labels, load_labels, load_parcels, nearest_labels
 from rls_bids.resources.spaces import MOVED, NOT_MOVED, SAME, knows, points_to_space
 
+PLANES = 8
+
 Floats = NDArray[np.float64]
 
 
@@ -63,13 +65,24 @@ def _on_grid(atlas: Atlas, shape: tuple[int, int, int], affine: bytes, space: st
     if atlas.kind == "spheres":
         found = _spheres(atlas, shape, grid, space)
     else:
-        labels, own = load_labels(atlas)
-        points = voxel_points(np.ones(shape, dtype=bool), grid)
-        there = points_to_space(points, space, atlas.space)
-        found = nearest_labels(labels, own, there).reshape(shape)
-        known = [parcel.index for parcel in load_parcels(atlas)]
-        found = np.where(np.isin(found, known), found, 0).astype(np.int32)
+        found = _pulled(atlas, shape, grid, space)
     found.setflags(write=False)
+    return found
+
+
+def _pulled(atlas: Atlas, shape: tuple[int, int, int], affine: Floats, space: str) -> Labels:
+    """Read the label image at the voxel centres, some planes at a time to save memory."""
+    labels, own = load_labels(atlas)
+    known = np.array([parcel.index for parcel in load_parcels(atlas)])
+    found = np.zeros(shape, dtype=np.int32)
+    for start in range(0, shape[0], PLANES):
+        slab = found[start : start + PLANES]
+        corner = np.array(affine)
+        corner[:3, 3] += start * affine[:3, 0]
+        points = voxel_points(np.ones(slab.shape, dtype=bool), corner)
+        there = points_to_space(points, space, atlas.space)
+        slab[:] = nearest_labels(labels, own, there).reshape(slab.shape)
+    found[~np.isin(found, known)] = 0
     return found
 
 
