@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +229,17 @@ def test_list_has_space_licence_and_source():
     assert len(lines) == len(load_atlases())
     assert all(len(line) == len(header) and all(line) for line in lines)
     assert [line[-1] for line in lines[:6]] == ["yes"] * 6
+
+
+def test_the_page_agrees_with_the_table():
+    page = (Path(__file__).parents[2] / "docs" / "atlases.md").read_text(encoding="utf-8")
+    for atlas in load_atlases():
+        if atlas.name.startswith("Schaefer") and atlas.name != SCHAEFER:
+            continue
+        (row,) = (each for each in page.splitlines() if each.startswith(f"| `{atlas.name}`"))
+        told = (atlas.kind, f"{atlas.space}: {atlas.evidence}", atlas.license, atlas.doi)
+        assert [each for each in told if each not in row] == []
+        assert re.search(rf"\| {atlas.n_parcels}( to 1000)? \|", row)
 
 
 SCHAEFER = "Schaefer100Parcels7Networks"
