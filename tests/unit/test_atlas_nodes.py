@@ -1,10 +1,13 @@
 """Nodes of atlases: planted structure from residuals to matrices, and what is missing."""
 
 import json
+import pickle
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from nilearn.maskers import NiftiSpheresMasker
 
 from rls_bids.dataset.description import write_json
 from rls_bids.interfaces import atlas as nodes
@@ -154,6 +157,41 @@ def test_series_are_means_in_the_mask_and_half_seen_parcels_are_missing(inside):
     assert mean["metadata"]["Atlas"]["GivenSpace"] == MNI
     assert mean["metadata"]["MinimumCoverage"] == 0.5
     json.dumps(mean["metadata"])
+
+
+def test_spheres_give_the_series_of_nilearn(inside):
+    """In the atlas' own space, where centres stay, and for spheres that do not touch."""
+    mask = np.random.default_rng(0).random(SHAPE) > 0.2
+    data = np.random.default_rng(1).normal(100, 5, (30, mask.sum())).astype(np.float32)
+    node = series_node(write_run(inside / "run", data, mask), "Dosenbach160")
+    node.inputs.space = "MNI152NLin6Asym"
+    table = load_table(node.run().outputs.time_series)
+    regions = load_parcels(find_atlas("Dosenbach160"))
+    centres = np.array([parcel.centre_mm for parcel in regions])
+    apart = np.linalg.norm(centres[:, None] - centres, axis=2) + 99 * np.eye(len(centres))
+    alone = [
+        k
+        for k, parcel in enumerate(regions)
+        if apart[k].min() > 10 and np.isfinite(table[parcel.name]).all()
+    ]
+    volume = np.zeros((*SHAPE, 30), np.float32)
+    volume[mask] = data.T
+    masker = NiftiSpheresMasker(
+        [tuple(centres[k]) for k in alone],
+        radius=5.0,
+        mask_img=nib.Nifti1Image(mask.astype(np.int8), AFFINE),
+        allow_overlap=True,
+        standardize=None,
+    )
+    oracle = masker.fit_transform(nib.Nifti1Image(volume, AFFINE))
+    found = np.array([table[regions[k].name] for k in alone]).T
+    assert len(alone) > 80
+    np.testing.assert_allclose(found, oracle, rtol=1e-6)
+
+
+def test_nodes_can_be_pickled():
+    for node in (ParcelSeries(atlas="AAL3"), Matrices(atlas="AAL3")):
+        assert pickle.loads(pickle.dumps(node)).inputs.atlas == "AAL3"
 
 
 def test_planted_networks_are_recovered_over_two_runs(inside, monkeypatch):
