@@ -27,6 +27,7 @@ from rls_bids.errors import (
     nearest_hint,
 )
 from rls_bids.options import MANY, OPTIONS, POSITIONALS, PROGRAM, SEE_HELP, make_parser
+from rls_bids.resources.atlases import check_atlases
 from rls_bids.settings import Settings, build_settings, read_toml
 from rls_bids.settings.limits import FILE_MISSING, LEVELS
 
@@ -86,7 +87,9 @@ def _resolve(given: dict[str, Any]) -> Settings:
     values.setdefault("run.n_cpus", available_cpus())
     values.setdefault("run.omp_nthreads", min(8, max(1, values["run.n_cpus"] - 1)))
     values.setdefault("run.mem_gb", available_memory_gb())
-    return build_settings(values, config_file or "The command line")
+    settings = build_settings(values, config_file or "The command line")
+    check_atlases(settings.measures.atlases)
+    return settings
 
 
 def _check_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:

@@ -86,6 +86,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--dc-density", "measures.dc_density", NUMBER, "SHARE",
          "share of all pairs that is connected, for the degrees at one density (0.05)"),
         ("--seeds", "measures.seeds_file", TEXT, "FILE", "JSON or TSV file of seeds (our own)"),
+        ("--atlases", "measures.atlases", MANY, "NAME",
+         "atlases for time series and matrices, label images with a table, or none (Seitzman300)"),
     ),
     "group": (
         ("--contrast", "group.contrast", TEXT, "'A > B'", "the two groups (from the table)"),
@@ -142,6 +144,14 @@ class _ListMeasures(argparse.Action):
         parser.exit()
 
 
+class _ListAtlases(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from rls_bids.resources.atlases import list_atlases
+
+        sys.stdout.write(list_atlases())
+        parser.exit()
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser; its namespace has the dotted names of what was given, and nothing else.
 
@@ -162,6 +172,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("analysis_level", metavar=POSITIONALS[2], choices=LEVELS, help="which level to run")
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
     add("--list-measures", action=_ListMeasures, nargs=0, help="print the measures and exit")
+    add("--list-atlases", action=_ListAtlases, nargs=0, help="print the atlases and exit")
     add("-v", "--verbose", dest="run.verbosity", action="count", help="say more (repeat it)")
     kinds: dict[str, dict[str, Any]] = {
         MANY: {"nargs": "+", "action": "extend"},

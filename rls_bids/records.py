@@ -201,6 +201,51 @@ class Seed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Atlas:
+    """A set of parcels: where its files are, in which space, and under which licence.
+
+    ``files`` are (path, SHA-256) pairs: below ``package``, an installed package or TemplateFlow's
+    directory, or absolute where it is empty; without a checksum the content is not compared.
+    ``reader`` is how they are read (:mod:`rls_bids.resources.parcels`), ``threshold`` the least
+    probability in per cent. The first pattern of ``lobes`` that a parcel's name matches gives its
+    lobe; what matches ``excluded`` is no parcel. ``evidence`` is how the space is known.
+    """
+
+    name: str
+    kind: Literal["labels", "spheres", "probabilistic"]
+    n_parcels: int
+    space: str
+    evidence: str
+    license: str
+    source: str
+    doi: str
+    reader: Literal["seitzman", "coordinates", "numbered", "volumes", "table"]
+    package: str
+    files: tuple[tuple[str, str], ...]
+    radius_mm: float | None = None
+    threshold: float = 0.0
+    lobes: tuple[tuple[str, str], ...] = ()
+    excluded: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """One region of an atlas; what is not known of it is empty.
+
+    ``index`` is its label in images; ``centre_mm`` and ``radius_mm`` are those of a sphere, in
+    the space of the atlas.
+    """
+
+    index: int
+    name: str
+    hemisphere: Literal["L", "R", ""] = ""
+    network: str = ""
+    lobe: str = ""
+    centre_mm: tuple[float, float, float] | None = None
+    radius_mm: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A standard head: the T1w brain on disk and how it may be used."""
 

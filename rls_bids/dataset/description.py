@@ -45,6 +45,8 @@ DESCRIPTIONS = {
     "brain": "Brain mask.",
     "confounds": "Confounding time series, one column each, with fMRIPrep's names.",
     "hmc": "Head motion correction: one rigid transform a volume.",
+    "networks": "Means over all pairs of parcels of two networks, and within each.",
+    "lobes": "Means over all pairs of parcels of two lobes, and within each.",
     "uncorrected": "Not corrected for multiple comparisons.",
     "fdr": "Corrected for the false discovery rate (Benjamini and Hochberg) over the voxels.",
     "ciLower": "Lower limit of the 95 % confidence interval.",

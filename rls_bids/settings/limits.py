@@ -43,7 +43,7 @@ KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
     str: ((str,), "a text"),
 }
 LEVELS = ("participant", "group")
-MEASURE_NAMES = ("seed", "alff", "reho", "centrality")
+MEASURE_NAMES = ("seed", "alff", "reho", "centrality", "matrices")
 LABELS = {
     "input.participant_labels": ("--participant-label", "sub-"),
     "input.exclude_participant_labels": ("--exclude-participant-label", "sub-"),
@@ -59,6 +59,9 @@ WORDS = {
     "measures.names": ("--measures", MEASURE_NAMES),
     "run.level": ("--level", ("minimal", "full")),
 }
+NAMES_OR_PATHS = ("measures.atlases",)
+"""Lists of names in which an entry with a slash, or of an image, is a path."""
+IMAGE_ENDINGS = (".nii", ".nii.gz")
 FILES = {
     "input.bids_filter_file": "--bids-filter-file",
     "measures.seeds_file": "--seeds",
@@ -70,6 +73,7 @@ PATHS = (
     "input.bids_database_dir",
     "input.derivatives",
     "run.work_dir",
+    *NAMES_OR_PATHS,
     *FILES,
 )
 RANGES: Mapping[str, tuple[str, float, bool, str]] = {

@@ -69,13 +69,15 @@ class DenoiseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    """Which measures, which seeds (empty: the default set), and what the local ones need.
+    """Which measures, which seeds (empty: the default set), and what the others need.
 
-    Bands are in Hz; ``dc_threshold`` is a correlation, ``dc_density`` a share of all pairs.
+    ``atlases`` are names or absolute paths. Bands are in Hz; ``dc_threshold`` is a correlation,
+    ``dc_density`` a share of all pairs.
     """
 
-    names: tuple[str, ...] = ("seed", "alff", "reho", "centrality")
+    names: tuple[str, ...] = ("seed", "alff", "reho", "centrality", "matrices")
     seeds_file: str | None = None
+    atlases: tuple[str, ...] = ("Seitzman300",)
     alff_low_hz: float = 0.01
     alff_high_hz: float = 0.08
     dc_threshold: float = 0.25

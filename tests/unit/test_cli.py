@@ -256,3 +256,19 @@ def test_levels_of_the_app():
 def test_list_measures(capsys):
     assert cli.main(["--list-measures"]) == EXIT_OK
     assert capsys.readouterr().out
+
+
+def test_list_atlases(capsys):
+    assert cli.main(["--list-atlases"]) == EXIT_OK
+    header, first = capsys.readouterr().out.splitlines()[:2]
+    assert header.startswith("name\tparcels\tspace\tlicence\tsource")
+    assert first.startswith("Seitzman300\t300\tMNI152NLin6Asym\t")
+
+
+def test_atlases_are_checked_before_anything_runs():
+    assert parse("--atlases AAL3 Power264").measures.atlases == ("AAL3", "Power264")
+    with pytest.raises(UsageError, match="neither a known atlas nor a file") as caught:
+        parse("--atlases AAL")
+    assert caught.value.hint == NEAREST_HINT.format(nearest="AAL3")
+    with pytest.raises(UsageError, match=r"names /nowhere\.nii\.gz, but there is no such file"):
+        parse("--atlases /nowhere.nii.gz")

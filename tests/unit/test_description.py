@@ -170,9 +170,11 @@ def tree(tmp_path: Path) -> Path:
     anat = {"to": MNI, "from": MNI, "label": "GM"}
     extra = {"task": "rest", "denoise": "acompcor", "seed": "PCC", "space": MNI, "res": "2"}
     extra |= {"stat": "fisherz", "meas": "fisherz", "contrast": "aGtb", "model": "m"}
+    extra |= {"seg": "AAL3"}
     source = "bids:raw:sub-01/anat/sub-01_T1w.nii.gz"
     for product in PRODUCTS:
-        wanted = {key: ({**extra, **anat})[key] for key in product.required}
+        allowed = {key: labels[0] for key, labels in product.allowed}
+        wanted = {key: ({**extra, **anat, **allowed})[key] for key in product.required}
         if product.folder == "group":
             wanted = {"model": "m"} | wanted | {"meas": "fisherz"}
             model = wanted.pop("model")

@@ -13,6 +13,7 @@ from rls_bids.errors import UsageError
 
 MNI = "MNI152NLin2009cAsym"
 STD = {"space": MNI, "res": "2"}
+PARCELS = {"task": "rest", "space": MNI, "seg": "AAL3", "denoise": "24P"}
 labels = st.text(string.ascii_letters + string.digits + "+", min_size=1, max_size=8)
 # The strategy inside desc-denoised<Strategy> starts with a capital whatever it was.
 strategies = labels.map(lambda label: label[0].lower() + label[1:])
@@ -68,6 +69,21 @@ PROMISED = [
         ),
         f"func/sub-01_task-rest_space-{MNI}_res-2_denoise-24P_seed-thalVPLL_stat-fisherz"
         "_statmap.nii.gz",
+    ),
+    (
+        ("parcel_series", {**PARCELS, "run": "1", "stat": "coverage"}),
+        f"func/sub-01_task-rest_run-1_space-{MNI}_seg-AAL3_denoise-24P_stat-coverage"
+        "_timeseries.tsv",
+    ),
+    (
+        ("relmat", {**PARCELS, "meas": "partialcorrelation"}),
+        f"func/sub-01_task-rest_space-{MNI}_seg-AAL3_denoise-24P_meas-partialcorrelation"
+        "_relmat.tsv",
+    ),
+    (
+        ("relmat", {**PARCELS, "meas": "fisherz", "desc": "lobes"}),
+        f"func/sub-01_task-rest_space-{MNI}_seg-AAL3_denoise-24P_meas-fisherz_desc-lobes"
+        "_relmat.tsv",
     ),
 ]
 

@@ -75,6 +75,16 @@ def test_preprocessed_series_do_not_go_to_the_t1w_image():
         build(anat__output_spaces=["T1w"], input__derivatives=["fmriprep=/data/fmriprep"])
 
 
+def test_atlases_are_names_or_absolute_paths(tmp_path, monkeypatch):
+    assert build().measures.atlases == ("Seitzman300",)
+    assert build(measures__atlases=["none"]).measures.atlases == ()
+    monkeypatch.chdir(tmp_path)
+    settings = build(measures__atlases=["AAL3", "my.nii.gz", "set/x.nii", "AAL3"])
+    expected = ("AAL3", str(tmp_path / "my.nii.gz"), str(tmp_path / "set" / "x.nii"))
+    assert settings.measures.atlases == expected
+    assert from_toml(to_toml(settings)) == settings
+
+
 def test_contrast_text_and_no_covariates():
     group = build(group__contrast="RLS > HC", group__covariates=["none"]).group
     assert group.contrast == ("RLS", "HC")
