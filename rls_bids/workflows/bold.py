@@ -13,6 +13,7 @@ from rls_bids.records import BoldRun, FieldMap
 from rls_bids.settings import DenoiseSettings
 from rls_bids.workflows.bold_outputs import add_outputs
 from rls_bids.workflows.metadata import COREGISTRATION_VERSION, FIELDMAP_VERSION
+from rls_bids.workflows.nuisance import motion_filter_of
 from rls_bids.workflows.stages import Place, Stage
 
 RESAMPLING_VERSION = "-".join(
@@ -150,6 +151,7 @@ def _make_nodes(bold_run: BoldRun, denoise: DenoiseSettings) -> tuple[pe.Node, .
         ComputeConfounds(
             repetition_time=bold_run.repetition_time,
             fd_threshold_mm=denoise.fd_threshold_mm,
+            motion_filter=motion_filter_of(denoise),
             version=confounds.VERSION,
         ),
         name="confounds",

@@ -13,7 +13,7 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.dataset.fieldmaps import fieldmap_files
 from rls_bids.measures import MEASURES
-from rls_bids.numerics import correlation, resample, signal
+from rls_bids.numerics import correlation, resample
 from rls_bids.records import (
     Anatomy,
     BoldRun,
@@ -36,6 +36,8 @@ from rls_bids.workflows.metadata import (
     seed_metadata,
     timing_of,
 )
+from rls_bids.workflows.nuisance import VERSION as NUISANCE_VERSION
+from rls_bids.workflows.nuisance import check_columns, design_parameters, motion_filter_of
 from rls_bids.workflows.prepared_stages import prepared_anat_stage, prepared_stage
 from rls_bids.workflows.quality import quality_stage
 from rls_bids.workflows.stage import Place, Product, Stage, make_product, place_of
@@ -132,6 +134,7 @@ def run_stage(run: BoldRun, anat: Stage, settings: Settings) -> Stage:
         dummy_scans=run.dummy_scans,
         settings=asdict(settings.bold),
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
+        motion_filter=motion_filter_of(settings.denoise),
         versions=[kernel.VERSION for kernel in PREPROCESSING],
     )
     owner = (run.participant, run.session)
@@ -213,8 +216,10 @@ def design_stage(
 ) -> Stage:
     """Return what nuisance regression of one run with one strategy writes."""
     place = place_of(settings)
-    parameters = asdict(settings.denoise) | {"strategies": strategy}
-    stamp = fingerprint(before=before.fingerprint, settings=parameters, version=signal.VERSION)
+    parameters = design_parameters(settings.denoise, strategy)
+    stamp = fingerprint(before=before.fingerprint, settings=parameters, version=NUISANCE_VERSION)
+    if isinstance(run, BoldRun):
+        check_columns(settings.denoise, strategy)
     owner = (run.participant, run.session)
     entities: dict[str, Any] = {**dict(run.entities), "denoise": naming.camel_label(strategy)}
     confounds_file = f"{place.output_dir}/{before.product('confounds').path}"
@@ -243,7 +248,7 @@ def design_stage(
                 RepetitionTime=run.repetition_time,
             )
         )
-    figures = (naming.figure(*owner, "carpet", **entities),)
+    figures = tuple(naming.figure(*owner, what, **entities) for what in ("carpet", "loadings"))
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 

@@ -13,11 +13,10 @@ from nipype.algorithms.confounds import _cosine_drift, compute_noise_components
 from scipy import signal as scipy_signal
 
 from rls_bids.errors import InputDataError
-from rls_bids.numerics import confounds
+from rls_bids.numerics import confounds, regressors
 from rls_bids.numerics.confounds import (
     acompcor,
     assemble,
-    columns_for,
     cosine_basis,
     dvars,
     erode_mask,
@@ -28,6 +27,7 @@ from rls_bids.numerics.confounds import (
     temporal_snr,
     tissue_mask,
 )
+from rls_bids.numerics.regressors import columns_for
 from rls_bids.settings.limits import STRATEGIES
 
 SHAPE = (20, 22, 18)
@@ -316,7 +316,7 @@ def test_missing_columns_are_named():
         columns_for("acompcor", ["trans_x"], band_pass=True)
     assert "w_comp_cor_04" in caught.value.message
     assert "acompcor" in caught.value.message
-    assert caught.value.hint == confounds.MISSING_COLUMNS_HINT
+    assert caught.value.hint == regressors.MISSING_COLUMNS_HINT
 
 
 @settings(max_examples=40, deadline=None)
