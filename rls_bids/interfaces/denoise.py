@@ -293,10 +293,9 @@ class Denoise(SimpleInterface):
             **_what_is_left(result, fd, self.inputs.repetition_time),
         }
         write_json(folder / "status.json", status)
-        for name in ("denoised", "smoothed", "sample_mask"):
-            self._results[name] = str(folder / f"{name}.npy")
-        self._results["design"] = str(folder / "design.tsv")
-        self._results["status"] = str(folder / "status.json")
+        ending = {"design": "tsv", "status": "json"}
+        for name in ("denoised", "smoothed", "sample_mask", "design", "status"):
+            self._results[name] = str(folder / f"{name}.{ending.get(name, 'npy')}")
         return runtime
 
     def _save_unfiltered(

@@ -287,6 +287,10 @@ def test_every_citation_has_a_complete_reference(settings):
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
     mapped = methods.Facts(distortion=("phasediff", "opposed"), echoes=(3,))
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
+    for kind in ("notch", "lp"):
+        stop = {"motion_filter": kind, "band_stop_min_bpm": 12.0, "band_stop_max_bpm": 18.0}
+        breathing = replace(settings, denoise=replace(settings.denoise, **stop))
+        texts_of.append(methods.methods_text(breathing))
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 
 
