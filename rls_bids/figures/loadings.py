@@ -53,15 +53,12 @@ def plot_loadings(
         order = sorted(range(len(names)), key=lambda i: found.families.index(families[i]))
         own = [families[i] for i in order]
         edges = [i for i in range(1, len(own)) if own[i] != own[i - 1]]
-        grid = figure.add_gridspec(
-            1, 3, width_ratios=[1.15, 0.62, 1.6], left=0.125, right=0.93,
-            top=1 - 0.85 / figure.get_figheight(), bottom=0.62 / figure.get_figheight(),
-            wspace=0.5,
-        )  # fmt: skip
-        _draw_families(figure.add_subplot(grid[0]), found)
-        strength = figure.add_subplot(grid[1])
+        inch = 1 / figure.get_figheight()
+        bottom, height = 0.8 * inch, 1 - 1.65 * inch
+        _draw_families(figure.add_axes((0.125, bottom, 0.215, height)), found)
+        strength = figure.add_axes((0.49, bottom, 0.1, height))
         _draw_strength(strength, found, [names[i] for i in order], order)
-        matrix = figure.add_subplot(grid[2])
+        matrix = figure.add_axes((0.61, bottom, 0.32, height))
         _draw_correlations(figure, matrix, found.correlations[np.ix_(order, order)])
         for edge in edges:
             strength.axhline(edge - 0.5, color=style.GREY, lw=0.5)
@@ -75,7 +72,7 @@ def _summary(found: Loadings, n_regressors: int) -> str:
     chance = found.total_by_chance
     expected = f"{chance:.0%}" if np.isfinite(chance) else "nothing"
     return (
-        f"{n_regressors} regressors explain {found.total:.0%} of the variance in the band, "
+        f"{n_regressors} regressors explain {found.total:.0%} of the variance of the filtered series, "
         f"averaged over voxels; as many random ones would explain {expected}"
     )
 
@@ -88,14 +85,18 @@ def _draw_families(axes: "Axes", found: Loadings) -> None:
     rows = np.arange(len(names))
     axes.barh(rows, np.array(alone) * 100, height=0.7, color=style.SKY, label="by itself")
     axes.barh(rows[:-1], found.unique * 100, height=0.4, color=style.BLUE, label="lost without it")
-    axes.plot(np.array(chance) * 100, rows, ls="", marker="|", ms=13, mew=1.6,
+    axes.plot(np.array(chance) * 100, rows, ls="", marker="|", ms=16, mew=2.2,
               color=style.VERMILION, label="by chance")  # fmt: skip
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.set_xlim(0, max(5.0, 105 * float(np.nanmax([*alone, *chance]))))
     axes.set_xlabel("variance explained (%)")
     axes.set_title("by family", loc="left")
-    axes.legend(loc="lower right", fontsize=7.5, frameon=True, framealpha=0.85, edgecolor="none")
+    axes.axhline(len(names) - 1.5, color=style.GREY, lw=0.5)
+    handles, words = axes.get_legend_handles_labels()
+    figure = axes.figure
+    figure.legend(handles, words, loc="lower left", bbox_to_anchor=(0.06, 0.0), ncols=3,
+                  fontsize=8.0, handlelength=1.4, columnspacing=1.4)  # fmt: skip
 
 
 def _draw_strength(
@@ -121,4 +122,6 @@ def _draw_correlations(figure: "Figure", axes: "Axes", correlations: np.ndarray)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.set_title("correlation of the regressors (same order)", loc="left")
-    figure.colorbar(image, ax=axes, fraction=0.035, pad=0.02, ticks=[-1, 0, 1], label="r")
+    place = axes.get_position()
+    scale = figure.add_axes((0.943, place.y0 + 0.2 * place.height, 0.011, 0.6 * place.height))
+    figure.colorbar(image, cax=scale, ticks=[-1, 0, 1], label="r")

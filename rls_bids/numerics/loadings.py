@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rls_bids.numerics.signal import confound_basis, filter_operator
+from rls_bids.numerics.signal import VANISHED, confound_basis, filter_operator
 
 VERSION = "1"
 
@@ -85,9 +85,10 @@ def loadings(
     columns = np.asarray(confounds, dtype=float).reshape(len(data), -1)
     operator, space = filter_operator(kept, repetition_time, band, order)
     step = max(1, -(-data.shape[1] // MAX_VOXELS))
-    voxels = operator @ np.asarray(data[:, ::step])[kept].astype(float)
+    raw = np.asarray(data[:, ::step])[kept].astype(float)
+    voxels = operator @ raw
     regressors = operator @ columns[kept]
-    varies = (voxels**2).sum(axis=0) > 0
+    varies = np.linalg.norm(voxels, axis=0) > VANISHED * np.linalg.norm(raw, axis=0)
     voxels = _unit(voxels[:, varies])
     scaled = _unit(regressors)
     dimensions = space.shape[1] or np.nan

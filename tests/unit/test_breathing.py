@@ -125,9 +125,7 @@ def test_bands_are_folded_at_multiples_of_the_nyquist_frequency(band, repetition
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    low=st.floats(0.05, 1.5), width=st.floats(0.01, 0.3), repetition_time=st.floats(0.5, 4.0)
-)
+@given(low=st.floats(0.05, 1.5), width=st.floats(0.01, 0.3), repetition_time=st.floats(0.5, 4.0))
 def test_the_alias_is_that_of_every_frequency_in_the_band(low, width, repetition_time):
     """Brute force: cosines sampled at the volumes are those of the folded frequency."""
     found = aliased_band(low, low + width, repetition_time)
