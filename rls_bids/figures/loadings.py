@@ -72,8 +72,8 @@ def _summary(found: Loadings, n_regressors: int) -> str:
     chance = found.total_by_chance
     expected = f"{chance:.0%}" if np.isfinite(chance) else "nothing"
     return (
-        f"{n_regressors} regressors explain {found.total:.0%} of the variance of the filtered series, "
-        f"averaged over voxels; as many random ones would explain {expected}"
+        f"{n_regressors} regressors explain {found.total:.0%} of the variance of the filtered "
+        f"series, averaged over voxels; as many random ones would explain {expected}"
     )
 
 

@@ -81,6 +81,13 @@ def aliased_band(low_hz: float, high_hz: float, repetition_time: float) -> tuple
     return float(min(places)), float(max(places))
 
 
+def aliased_bpm(low_bpm: float, high_bpm: float, repetition_time: float) -> tuple[float, float]:
+    """Return where a band in breaths per minute is seen (:func:`aliased_band`)."""
+    edges = (low_bpm / SECONDS_PER_MINUTE, high_bpm / SECONDS_PER_MINUTE)
+    low, high = aliased_band(*edges, repetition_time)
+    return low * SECONDS_PER_MINUTE, high * SECONDS_PER_MINUTE
+
+
 def band_seen(chosen: MotionFilter, repetition_time: float) -> tuple[float, float]:
     """Return the band (breaths/min) that is filtered at a repetition time (s).
 
@@ -102,8 +109,7 @@ def band_seen(chosen: MotionFilter, repetition_time: float) -> tuple[float, floa
             told = {"low": low, "repetition_time": repetition_time, "nyquist": nyquist}
             raise UsageError(LP_BEYOND.format(**told), LP_BEYOND_HINT)
         return low, 0.0
-    edges = aliased_band(low / SECONDS_PER_MINUTE, high / SECONDS_PER_MINUTE, repetition_time)
-    alias_low, alias_high = (edge * SECONDS_PER_MINUTE for edge in edges)
+    alias_low, alias_high = aliased_bpm(low, high, repetition_time)
     if alias_low < 1e-9 or alias_high - alias_low < 1e-9:
         raise UsageError(
             NOTCH_ON_ZERO.format(

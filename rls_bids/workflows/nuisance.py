@@ -6,7 +6,7 @@ from typing import Any
 
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.numerics import breathing, regressors, signal
-from rls_bids.numerics.breathing import MotionFilter, band_seen
+from rls_bids.numerics.breathing import MotionFilter, aliased_bpm, band_seen
 from rls_bids.numerics.regressors import columns_for, own_columns
 from rls_bids.records import Note, Session
 from rls_bids.settings import DenoiseSettings
@@ -16,6 +16,13 @@ ALIASED = (
     "Breathing at {low:g}-{high:g}/min is seen at {seen_low:.3g}-{seen_high:.3g}/min with the "
     "repetition time of {repetition_time:g} s (Nyquist: {nyquist:.3g}/min); the notch is there."
 )
+KEPT = (
+    "The usual breathing of adults, {low:g}-{high:g}/min, is seen at {seen_low:.3g}-"
+    "{seen_high:.3g}/min with the repetition time of {repetition_time:g} s (Nyquist: "
+    "{nyquist:.3g}/min), and --motion-filter-type lp keeps up to {edge:g}/min of that."
+)
+KEPT_HINT = "Use --motion-filter-type notch with the band of these participants."
+USUAL_BPM = (12.0, 18.0)
 ALIASED_HINT = "Slow head motion of the same frequencies is taken out, too."
 
 VERSION = f"{signal.VERSION}-{regressors.VERSION}"
@@ -84,6 +91,8 @@ def _motion_filter(denoise: DenoiseSettings) -> MotionFilter | None:
 def alias_notes(session: Session, denoise: DenoiseSettings) -> Iterator[Note]:
     """Yield where breathing is seen in runs that are too slow to see it where it is.
 
+    A low-pass is told of only where it would keep the alias of usual breathing.
+
     Raises
     ------
     UsageError
@@ -92,19 +101,22 @@ def alias_notes(session: Session, denoise: DenoiseSettings) -> Iterator[Note]:
     chosen = _motion_filter(denoise)
     if chosen is None:
         return
-    asked = (chosen.low_bpm, chosen.high_bpm)
+    is_notch = chosen.kind == "notch"
+    asked = (chosen.low_bpm, chosen.high_bpm) if is_notch else USUAL_BPM
+    words, hint = (ALIASED, ALIASED_HINT) if is_notch else (KEPT, KEPT_HINT)
     for repetition_time in sorted({run.repetition_time for run in session.runs}):
-        low, high = band_seen(chosen, repetition_time)
-        if (round(low, 6), round(high, 6)) == tuple(round(edge, 6) for edge in asked):
+        band_seen(chosen, repetition_time)
+        low, high = aliased_bpm(*asked, repetition_time)
+        is_where_asked = (round(low, 6), round(high, 6)) == tuple(round(f, 6) for f in asked)
+        if is_where_asked or (not is_notch and low >= chosen.low_bpm):
             continue
-        message = ALIASED.format(
-            low=chosen.low_bpm,
-            high=chosen.high_bpm,
+        message = words.format(
+            low=asked[0],
+            high=asked[1],
             seen_low=low,
             seen_high=high,
             repetition_time=repetition_time,
             nyquist=30 / repetition_time,
+            edge=chosen.low_bpm,
         )
-        yield Note(
-            participant=session.participant, level="warning", message=message, hint=ALIASED_HINT
-        )
+        yield Note(participant=session.participant, level="warning", message=message, hint=hint)

@@ -1,6 +1,7 @@
 """Strategies side by side: what they share, how they are told apart, when they are done again."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,18 @@ def test_an_alias_is_told_with_the_repetition_time(tmp_path):
     )
     slow = settings_of(tmp_path, "6P", **(NOTCH | {"band_stop_max_bpm": 14.0}))
     assert not list(nuisance.alias_notes(session_of(slow), slow.denoise))
+
+
+@pytest.mark.parametrize(("repetition_time", "is_told"), [(2.0, False), (3.0, True)])
+def test_a_low_pass_that_keeps_the_alias_of_breathing_is_told(tmp_path, repetition_time, is_told):
+    settings = settings_of(tmp_path, "6P", motion_filter="lp", band_stop_min_bpm=6.0)
+    session = session_of(settings)
+    runs = tuple(replace(run, repetition_time=repetition_time) for run in session.runs)
+    notes = list(nuisance.alias_notes(replace(session, runs=runs), settings.denoise))
+    assert bool(notes) is is_told
+    if notes:
+        assert "is seen at 2-8/min with the repetition time of 3 s" in notes[0].message
+        assert "keeps up to 6/min" in notes[0].message
 
 
 def test_a_filter_that_does_nothing_is_refused_before_anything_is_computed(tmp_path):
