@@ -89,12 +89,12 @@ def _breathing(denoise: DenoiseSettings) -> str:
         f"a notch at {low:g}–{high:g} breaths per minute (at its alias where the repetition time "
         "is too long to see it there) [@fair2020]"
         if denoise.motion_filter == "notch"
-        else f"a low-pass of {low:g} breaths per minute [@gratton2020]"
+        else f"a low-pass of {low:g} breaths per minute"
     )
     return (
         f"Breathing was taken out of the motion parameters by {how}, of order "
         f"{denoise.motion_filter_order}, forward and backward; displacement, censoring and motion "
-        "regressors are those of the filtered parameters. "
+        "regressors are those of the filtered parameters [@gratton2020]. "
     )
 
 

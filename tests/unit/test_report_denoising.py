@@ -41,7 +41,7 @@ LEFT = STATUS | {"Run": "run-1", "SecondsKept": 394.0}
         ),
         (
             {"motion_filter": "lp", "band_stop_min_bpm": 6.0},
-            "by a low-pass of 6 breaths per minute [@gratton2020], of order 4",
+            "by a low-pass of 6 breaths per minute, of order 4",
             "notch",
         ),
         ({}, "Nuisance regression used acompcor:", "Breathing"),
