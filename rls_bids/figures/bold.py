@@ -200,7 +200,8 @@ def _draw_fd(axes: "Axes", timing: Timing) -> None:
         name = "without breathing"
         axes.plot(timing.seconds, breathing, color=style.GREY, lw=0.6, label="as measured")
     axes.plot(timing.seconds, timing.fd_mm, color=style.INK, lw=1.0, label=name)
-    highest = np.nanmax(timing.fd_mm) if np.isfinite(timing.fd_mm).any() else 0.0
+    shown = timing.fd_mm if breathing is None else np.fmax(timing.fd_mm, breathing)
+    highest = np.nanmax(shown) if np.isfinite(shown).any() else 0.0
     if timing.fd_threshold_mm > 0:
         axes.axhline(
             timing.fd_threshold_mm, color=style.VERMILION, ls="--", lw=1.0, label="threshold"

@@ -182,6 +182,7 @@ class RegressionInputSpec(BaseInterfaceInputSpec):
 
     series = File(exists=True, mandatory=True, desc="(n_volumes, n_voxels) .npy")
     confounds = File(exists=True, mandatory=True, desc="table with fMRIPrep's column names")
+    label = traits.Str(mandatory=True, desc="what the user calls the strategy")
     strategy = traits.Str(mandatory=True, desc="name of the nuisance regression")
     patterns = traits.List(traits.Str(), desc="columns of a regression that is not built in")
     source = traits.Str("", usedefault=True, nohash=True, desc="file of the patterns")
@@ -219,7 +220,6 @@ class DenoiseInputSpec(RegressionInputSpec):
 
     mask = File(exists=True, mandatory=True, desc="voxels of `series`")
     run = traits.Str(mandatory=True, desc="what to call the run in messages")
-    label = traits.Str(mandatory=True, desc="what to call the strategy in messages")
     smoothing_fwhm_mm = traits.Float(mandatory=True, desc="0: no smoothing")
     with_unfiltered = traits.Bool(
         default_value=False, usedefault=True, desc="also regress without band-pass"

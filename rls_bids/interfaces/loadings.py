@@ -45,6 +45,6 @@ class PlotLoadings(SimpleInterface):
             order=given.filter_order,
         )
         path = Path(runtime.cwd) / "loadings.svg"
-        plot_loadings(found, names, families, path)
+        plot_loadings(found, names, families, path, title=f"Confound loadings of {given.label}")
         self._results["loadings"] = str(path)
         return runtime

@@ -46,7 +46,6 @@ def init_denoise_wf(
         Denoise(
             **told,
             run="_".join("-".join(pair) for pair in bold_run.entities),
-            label=strategy,
             smoothing_fwhm_mm=denoise.smoothing_fwhm_mm,
             with_unfiltered=with_unfiltered,
             version=f"{VERSION}-{resample.VERSION}",

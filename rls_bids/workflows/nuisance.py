@@ -23,7 +23,7 @@ KEPT = (
 )
 KEPT_HINT = "Use --motion-filter-type notch with the band of these participants."
 USUAL_BPM = (12.0, 18.0)
-ALIASED_HINT = "Slow head motion of the same frequencies is taken out, too."
+ALIASED_HINT = "Real head motion of these frequencies is taken out, too."
 
 VERSION = f"{signal.VERSION}-{regressors.VERSION}"
 
@@ -34,6 +34,7 @@ def regression_inputs(
     """Return what a node must be told to fit a strategy."""
     chosen = strategy_of(denoise, strategy)
     return {
+        "label": strategy,
         "strategy": chosen.name,
         "patterns": list(chosen.patterns),
         "source": chosen.source,

@@ -86,13 +86,14 @@ def run_node(interface, files, folder, confounds, **options):
         "series": str(files / "series.npy"),
         "confounds": str(confounds),
         "strategy": "24P",
+        "label": "24P",
         "repetition_time": REPETITION_TIME,
         "band_hz": [0.01, 0.1],
         "fd_threshold_mm": 0.2,
         "version": "1",
     }
     if interface is Denoise:
-        own = {"run": "run-1", "label": "24P", "smoothing_fwhm_mm": 0.0}
+        own = {"run": "run-1", "smoothing_fwhm_mm": 0.0}
         given |= own | {"mask": str(files / "mask.nii.gz")}
     folder.mkdir(exist_ok=True)
     return interface(**(given | options)).run(cwd=str(folder)).outputs
@@ -220,6 +221,7 @@ def test_columns_of_a_file_are_fitted(files, plain, tmp_path):
 def test_the_loadings_are_drawn(files, plain, tmp_path, strategy):
     outputs = run_node(PlotLoadings, files, tmp_path / "a", plain.confounds, strategy=strategy)
     text = Path(outputs.loadings).read_text(encoding="utf-8")
+    assert "Confound loadings of 24P" in text
     assert ("global signal" in text) is (strategy == "acompcor_gsr")
 
 
