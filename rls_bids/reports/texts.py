@@ -83,7 +83,8 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             "regressor's correlation with the voxels, and the regressors' correlation matrix",
             caption="Pale: what a family explains by itself; dark: what only it explains; red "
             "mark: what as many random regressors would. Little above chance costs degrees of "
-            "freedom for nothing; red or blue blocks off the diagonal are regressors that say the same.",
+            "freedom for nothing; red or blue blocks off the diagonal are regressors that say "
+            "the same.",
         ),
         "seeds": Words(
             title="Seeds on the T1w image",
