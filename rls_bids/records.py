@@ -276,13 +276,14 @@ class Stat:
 class Measure:
     """All that the road needs to know of one measure, in one place.
 
-    ``kind`` is ``"seed"``, or ``"local"``: every voxel has a value of its own, computed by
-    ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the settings named in
-    ``options``, smoothed afterwards.
+    ``kind`` is ``"seed"``, ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value
+    of its own, computed by ``compute`` from one run
+    (:class:`~rls_bids.numerics.local.LocalRun`) and the settings named in ``options``, smoothed
+    afterwards.
     """
 
     name: str
-    kind: Literal["seed", "local"]
+    kind: Literal["seed", "local", "atlas"]
     version: str
     suffix: str
     stats: tuple[Stat, ...]

@@ -13,12 +13,14 @@ from rls_bids.dataset.derivatives import PreparedFiles
 from rls_bids.dataset.description import content_hash, fingerprint, read_json
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.errors import InputDataError
-from rls_bids.numerics.confounds import MOTION, Table, columns_for
+from rls_bids.numerics.confounds import MOTION, Table
+from rls_bids.numerics.regressors import columns_for
 from rls_bids.numerics.translate import DISPLACEMENT, count_marked, not_finite, translate
 from rls_bids.records import Note, PreparedRun
 from rls_bids.resources.grids import native_size, standard_grid
 from rls_bids.resources.templates import NATIVE
 from rls_bids.settings import Settings
+from rls_bids.settings.strategies import strategy_of
 
 NO_TASK = "{path} has no task- in its name."
 NO_MASK = "{path} has no brain mask beside it; {expected} was expected."
@@ -283,8 +285,15 @@ def _check_columns(path: str, table: Table, n_dropped: int, settings: Settings) 
         raise InputDataError(message, NO_MOTION_HINT)
     needed = [DISPLACEMENT]
     for strategy in settings.denoise.strategies:
+        model = strategy_of(settings.denoise, strategy)
         try:
-            names = columns_for(strategy, list(present), band_pass=settings.denoise.band_pass)
+            names = columns_for(
+                model.name,
+                list(present),
+                band_pass=settings.denoise.band_pass,
+                patterns=model.patterns,
+                source=model.source,
+            )
         except InputDataError as error:
             reason = error.message
             raise InputDataError(LACKING.format(path=path, reason=reason), error.hint) from error

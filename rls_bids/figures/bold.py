@@ -53,13 +53,15 @@ class Timing:
 
     ``kept`` (n_volumes,) is true for volumes that denoising uses; ``fd_mm`` (n_volumes,) is the
     framewise displacement in mm with NaN in the first place; ``repetition_time`` is in s;
-    a ``fd_threshold_mm`` of 0 means that nothing is censored.
+    a ``fd_threshold_mm`` of 0 means that nothing is censored. ``with_breathing_mm`` is the
+    displacement before breathing was taken out, where it was.
     """
 
     fd_mm: Floats
     kept: Bools
     repetition_time: float
     fd_threshold_mm: float = 0.5
+    with_breathing_mm: Floats | None = None
 
     @property
     def seconds(self) -> Floats:
@@ -193,8 +195,13 @@ def _censoring_words(n_kept: int, n_volumes: int, timing: Timing) -> str:
 
 def _draw_fd(axes: "Axes", timing: Timing) -> None:
     """Draw framewise displacement, its threshold, and the censored volumes as shaded columns."""
-    axes.plot(timing.seconds, timing.fd_mm, color=style.INK, lw=1.0, label="displacement")
-    highest = np.nanmax(timing.fd_mm) if np.isfinite(timing.fd_mm).any() else 0.0
+    name, breathing = "displacement", timing.with_breathing_mm
+    if breathing is not None:
+        name = "without breathing"
+        axes.plot(timing.seconds, breathing, color=style.GREY, lw=0.6, label="as measured")
+    axes.plot(timing.seconds, timing.fd_mm, color=style.INK, lw=1.0, label=name)
+    shown = timing.fd_mm if breathing is None else np.fmax(timing.fd_mm, breathing)
+    highest = np.nanmax(shown) if np.isfinite(shown).any() else 0.0
     if timing.fd_threshold_mm > 0:
         axes.axhline(
             timing.fd_threshold_mm, color=style.VERMILION, ls="--", lw=1.0, label="threshold"

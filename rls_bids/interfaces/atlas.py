@@ -10,12 +10,13 @@ from nipype.interfaces.base import (
     InputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
 from rls_bids.dataset.description import read_json
 from rls_bids.interfaces.manifest import save_manifest
-from rls_bids.interfaces.measure import _session_metadata
+from rls_bids.interfaces.measure import session_metadata
 from rls_bids.interfaces.tables import load_table, save_table
 from rls_bids.numerics import correlation, matrices, parcels, resample
 from rls_bids.records import Atlas, Parcel
@@ -125,11 +126,12 @@ class ParcelSeries(SimpleInterface):
 
 
 class MatricesInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `Matrices`; the lists have one entry a usable run."""
+    """Inputs of `Matrices`; the lists have one entry a run."""
 
     time_series = InputMultiObject(File(exists=True), mandatory=True, desc="of `ParcelSeries`")
     coverage = InputMultiObject(File(exists=True), mandatory=True, desc="of `ParcelSeries`")
     status = InputMultiObject(File(exists=True), mandatory=True, desc="what is left, .json")
+    selected = traits.List(traits.Int(), desc="places of the usable runs; else all")
     atlas = traits.Str(mandatory=True, desc="name of an atlas, or path of a label image")
     content = traits.Str(mandatory=True, desc="hash of the files of the atlas")
     space = traits.Str(mandatory=True, desc="standard space of the series")
@@ -165,7 +167,7 @@ class Matrices(SimpleInterface):
             about["Missing"] = NO_RUN.format(atlas=atlas.name)
             entries = [{"key": key, "file": "", "metadata": about} for key in MATRIX_KEYS]
         else:
-            about |= _session_metadata([status for _, _, status in runs])
+            about |= session_metadata([status for _, _, status in runs])
             entries = _matrix_entries(atlas, regions, runs, about, folder)
         self._results["manifest"] = save_manifest(entries, folder)
         return runtime
@@ -182,9 +184,9 @@ def _load_runs(inputs: Any, atlas: Atlas, regions: Sequence[Parcel]) -> list[Run
 
     names = [region.name for region in regions]
     runs = []
-    for path, coverage, status_path in zip(
-        inputs.time_series, inputs.coverage, inputs.status, strict=True
-    ):
+    every = list(zip(inputs.time_series, inputs.coverage, inputs.status, strict=True))
+    usable = inputs.selected if isdefined(inputs.selected) else range(len(every))
+    for path, coverage, status_path in (every[place] for place in usable):
         table = load_table(path)
         if list(table) != names:
             message = OTHER_PARCELS.format(

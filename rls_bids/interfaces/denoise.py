@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -11,11 +11,16 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    Undefined,
+    isdefined,
     traits,
 )
 
 from rls_bids.dataset.description import read_json, write_json
 from rls_bids.errors import RunRefused
+
+if TYPE_CHECKING:
+    import numpy as np
 
 REFUSED_MSG = "{who}: too little data is left after denoising with {strategy}: {reasons}."
 REFUSED_HINT = (
@@ -23,6 +28,8 @@ REFUSED_HINT = (
     "censoring (--fd-thresh), or lower --min-time and --min-df, and say so in your paper."
 )
 SHORTEST_RUN_S = 60.0
+FD = "framewise_displacement"
+FD_FILTERED = "framewise_displacement_filtered"
 
 
 def run_arithmetic(status: Mapping[str, object]) -> str:
@@ -96,6 +103,7 @@ class ComputeConfoundsInputSpec(BaseInterfaceInputSpec):
     csf = File(exists=True, mandatory=True, desc="probability on the standard grid")
     repetition_time = traits.Float(mandatory=True, desc="s")
     fd_threshold_mm = traits.Float(mandatory=True, desc="0: no outliers")
+    motion_filter = traits.Dict(desc="record of the filter of breathing; empty: none")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 
@@ -118,6 +126,7 @@ class ComputeConfounds(SimpleInterface):
 
         from rls_bids.interfaces.images import load_mask, load_volume
         from rls_bids.interfaces.tables import save_table
+        from rls_bids.numerics.breathing import displacement_of
         from rls_bids.numerics.confounds import assemble, outlier_columns
 
         mask, _ = load_mask(self.inputs.mask)
@@ -129,10 +138,15 @@ class ComputeConfounds(SimpleInterface):
             csf=load_volume(self.inputs.csf).data,
             repetition_time=self.inputs.repetition_time,
         )
-        outliers = outlier_columns(table["framewise_displacement"], self.inputs.fd_threshold_mm)
+        added, told = without_breathing(
+            table, self.inputs.motion_filter, self.inputs.repetition_time
+        )
+        table, metadata = table | added, metadata | told
+        fd = displacement_of(table)
+        outliers = outlier_columns(fd, self.inputs.fd_threshold_mm)
         folder = Path(runtime.cwd)
         save_table(table | outliers, folder / "confounds.tsv")
-        save_table(outliers, folder / "outliers.tsv", n_rows=len(table["framewise_displacement"]))
+        save_table(outliers, folder / "outliers.tsv", n_rows=len(fd))
         write_json(folder / "confounds.json", metadata)
         self._results["confounds"] = str(folder / "confounds.tsv")
         self._results["outliers"] = str(folder / "outliers.tsv")
@@ -140,20 +154,77 @@ class ComputeConfounds(SimpleInterface):
         return runtime
 
 
-class DenoiseInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `Denoise`."""
+def without_breathing(
+    table: dict[str, Any], motion_filter: Mapping[str, Any], repetition_time: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the motion columns without breathing, and what the sidecar says of each.
+
+    Both are empty where no filter was asked for.
+    """
+    if not motion_filter:
+        return {}, {}
+    from rls_bids.numerics.breathing import MotionFilter, band_seen, filtered_columns
+
+    fields = ("kind", "low_bpm", "high_bpm", "order")
+    chosen = MotionFilter(**{name: motion_filter[name] for name in fields})
+    columns = filtered_columns(table, chosen, repetition_time)
+    low, high = band_seen(chosen, repetition_time)
+    told = {
+        "MotionFilter": chosen.kind,
+        "BandStopBreathsPerMinute": [chosen.low_bpm, chosen.high_bpm or None],
+        "BandStopSeenBreathsPerMinute": [round(low, 4), round(high, 4) or None],
+        "MotionFilterOrder": chosen.order,
+    }
+    return columns, {name: told | {"UsedForCensoring": name == FD_FILTERED} for name in columns}
+
+
+class RegressionInputSpec(BaseInterfaceInputSpec):
+    """What says which confounds are fitted, and how."""
 
     series = File(exists=True, mandatory=True, desc="(n_volumes, n_voxels) .npy")
-    mask = File(exists=True, mandatory=True, desc="voxels of `series`")
     confounds = File(exists=True, mandatory=True, desc="table with fMRIPrep's column names")
-    run = traits.Str(mandatory=True, desc="what to call the run in messages")
-    strategy = traits.Str(mandatory=True, desc="which confounds are regressed")
+    label = traits.Str(mandatory=True, desc="what the user calls the strategy")
+    strategy = traits.Str(mandatory=True, desc="name of the nuisance regression")
+    patterns = traits.List(traits.Str(), desc="columns of a regression that is not built in")
+    source = traits.Str("", usedefault=True, nohash=True, desc="file of the patterns")
     repetition_time = traits.Float(mandatory=True, desc="s")
     band_hz = traits.List(traits.Float(), desc="low and high edge; empty: no band-pass")
     filter_order = traits.Int(2, usedefault=True, desc="of the Butterworth filter")
     fd_threshold_mm = traits.Float(mandatory=True, desc="0: no censoring")
-    smoothing_fwhm_mm = traits.Float(mandatory=True, desc="0: no smoothing")
     version = traits.Str(mandatory=True, desc="kernel version")
+
+
+def load_regressors(
+    given: Any, table: "Mapping[str, np.ndarray]", *, band_pass: bool
+) -> "tuple[list[str], np.ndarray]":
+    """Return names and values, (n_volumes, n_regressors), of what a strategy takes."""
+    import numpy as np
+
+    from rls_bids.numerics.confounds import fill_missing
+    from rls_bids.numerics.regressors import columns_for
+
+    names = columns_for(
+        given.strategy,
+        list(table),
+        band_pass=band_pass,
+        patterns=given.patterns,
+        source=given.source,
+    )
+    columns = np.empty((len(next(iter(table.values()))), len(names)))
+    for column, name in zip(columns.T, names, strict=True):
+        column[:] = table[name]
+    return names, fill_missing(columns)
+
+
+class DenoiseInputSpec(RegressionInputSpec):
+    """Inputs of `Denoise`."""
+
+    mask = File(exists=True, mandatory=True, desc="voxels of `series`")
+    run = traits.Str(mandatory=True, desc="what to call the run in messages")
+    smoothing_fwhm_mm = traits.Float(mandatory=True, desc="0: no smoothing")
+    with_unfiltered = traits.Bool(
+        default_value=False, usedefault=True, desc="also regress without band-pass"
+    )
 
 
 class DenoiseOutputSpec(TraitedSpec):
@@ -161,6 +232,8 @@ class DenoiseOutputSpec(TraitedSpec):
 
     denoised = File(exists=True, desc="(n_kept, n_voxels) residuals, .npy")
     smoothed = File(exists=True, desc="the same, smoothed within the mask, .npy")
+    unfiltered = File(desc="(n_kept, n_voxels) residuals without band-pass, if wanted, .npy")
+    sample_mask = File(exists=True, desc="(n_volumes,) true where kept, .npy")
     design = File(exists=True, desc="regressors as fitted: filtered, at the kept volumes, .tsv")
     status = File(exists=True, desc="what is left, .json")
 
@@ -180,21 +253,18 @@ class Denoise(SimpleInterface):
 
         from rls_bids.interfaces.images import load_mask, voxel_sizes
         from rls_bids.interfaces.tables import load_table, save_table
-        from rls_bids.numerics.confounds import columns_for, fill_missing
+        from rls_bids.numerics.breathing import displacement_of
         from rls_bids.numerics.resample import smooth_in_mask
         from rls_bids.numerics.signal import denoise, sample_mask
 
         table = load_table(self.inputs.confounds)
         band = tuple(self.inputs.band_hz) or None
-        names = columns_for(self.inputs.strategy, list(table), band_pass=band is not None)
-        fd = table["framewise_displacement"]
-        columns = np.empty((len(fd), len(names)))
-        for column, name in zip(columns.T, names, strict=True):
-            column[:] = table[name]
-        regressors = fill_missing(columns)
+        names, regressors = load_regressors(self.inputs, table, band_pass=band is not None)
+        fd = displacement_of(table)
         kept = sample_mask(fd, self.inputs.fd_threshold_mm)
+        series = np.load(self.inputs.series)
         result = denoise(
-            np.load(self.inputs.series),
+            series,
             regressors,
             repetition_time=self.inputs.repetition_time,
             kept=kept,
@@ -208,6 +278,9 @@ class Denoise(SimpleInterface):
         folder = Path(runtime.cwd)
         np.save(folder / "denoised.npy", result.data)
         np.save(folder / "smoothed.npy", smoothed)
+        np.save(folder / "sample_mask.npy", kept)
+        if self.inputs.with_unfiltered:
+            self._save_unfiltered(series, table, kept, folder / "unfiltered.npy")
         save_table(
             dict(zip(names, result.regressors.T, strict=True)),
             folder / "design.tsv",
@@ -215,16 +288,34 @@ class Denoise(SimpleInterface):
         )
         status = {
             "Run": self.inputs.run,
-            "Strategy": self.inputs.strategy,
+            "Strategy": self.inputs.label,
             "Regressors": names,
+            "FramewiseDisplacementUsed": FD_FILTERED if FD_FILTERED in table else FD,
             **_what_is_left(result, fd, self.inputs.repetition_time),
         }
         write_json(folder / "status.json", status)
-        for name in ("denoised", "smoothed"):
-            self._results[name] = str(folder / f"{name}.npy")
-        self._results["design"] = str(folder / "design.tsv")
-        self._results["status"] = str(folder / "status.json")
+        ending = {"design": "tsv", "status": "json"}
+        for name in ("denoised", "smoothed", "sample_mask", "design", "status"):
+            self._results[name] = str(folder / f"{name}.{ending.get(name, 'npy')}")
         return runtime
+
+    def _save_unfiltered(
+        self,
+        series: "np.ndarray",
+        table: "Mapping[str, np.ndarray]",
+        kept: "np.ndarray",
+        path: Path,
+    ) -> None:
+        """Regress the confounds as they are, with cosines, for measures of all frequencies."""
+        import numpy as np
+
+        from rls_bids.numerics.signal import denoise
+
+        _, regressors = load_regressors(self.inputs, table, band_pass=False)
+        repetition_time = self.inputs.repetition_time
+        result = denoise(series, regressors, repetition_time=repetition_time, kept=kept, band=None)
+        np.save(path, result.data)
+        self._results["unfiltered"] = str(path)
 
 
 def _what_is_left(result: Any, fd: Any, repetition_time: float) -> dict[str, object]:
@@ -254,6 +345,10 @@ class SelectRunsInputSpec(BaseInterfaceInputSpec):
     mask = InputMultiObject(File(exists=True), mandatory=True, desc="voxels of the series")
     tsnr = InputMultiObject(File(exists=True), mandatory=True, desc="before denoising")
     status = InputMultiObject(File(exists=True), mandatory=True, desc="what is left")
+    local_denoised = InputMultiObject(File(exists=True), desc="residuals for local measures")
+    local_unfiltered = InputMultiObject(File(exists=True), desc="the same without band-pass")
+    local_mask = InputMultiObject(File(exists=True), desc="voxels of both")
+    sample_mask = InputMultiObject(File(exists=True), desc="which volumes were kept")
     who = traits.Str(mandatory=True, desc="participant and session, for the message")
     strategy = traits.Str(mandatory=True, desc="for the message")
     min_time_s = traits.Float(mandatory=True, desc="over all runs")
@@ -268,6 +363,11 @@ class SelectRunsOutputSpec(TraitedSpec):
     mask = OutputMultiObject(File(exists=True), desc="voxels of the series")
     tsnr = OutputMultiObject(File(exists=True), desc="before denoising")
     status = OutputMultiObject(File(exists=True), desc="what is left")
+    local_denoised = OutputMultiObject(File(exists=True), desc="residuals for local measures")
+    local_unfiltered = OutputMultiObject(File(exists=True), desc="the same without band-pass")
+    local_mask = OutputMultiObject(File(exists=True), desc="voxels of both")
+    sample_mask = OutputMultiObject(File(exists=True), desc="which volumes were kept")
+    selected = traits.List(traits.Int(), desc="places of the usable runs")
 
 
 class SelectRuns(SimpleInterface):
@@ -288,7 +388,8 @@ class SelectRuns(SimpleInterface):
         if reason:
             raise RunRefused(reason, REFUSED_HINT)
         usable = usable_runs(statuses, self.inputs.min_time_s)
-        for name in ("denoised", "smoothed", "mask", "tsnr", "status"):
-            files = getattr(self.inputs, name)
-            self._results[name] = [files[index] for index in usable]
+        self._results["selected"] = usable
+        for name in self.output_spec().copyable_trait_names():
+            if isdefined(files := getattr(self.inputs, name, Undefined)):
+                self._results[name] = [files[index] for index in usable]
         return runtime

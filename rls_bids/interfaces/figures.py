@@ -158,11 +158,13 @@ class PlotMotion(SimpleInterface):
 def _timing(table: dict[str, Any], inputs: Any) -> Any:
     """Return what the traces of a run share."""
     from rls_bids.figures.bold import Timing
+    from rls_bids.numerics.breathing import displacement_of
     from rls_bids.numerics.signal import sample_mask
 
-    fd = table["framewise_displacement"]
+    fd, plain = displacement_of(table), table["framewise_displacement"]
     return Timing(
         fd_mm=fd,
+        with_breathing_mm=None if fd is plain else plain,
         kept=sample_mask(fd, inputs.fd_threshold_mm),
         repetition_time=inputs.repetition_time,
         fd_threshold_mm=inputs.fd_threshold_mm,

@@ -152,7 +152,7 @@ def _save(
     entries = []
     for scale in SCALES:
         file = f"{map_key(stat, scale).replace(':', '_')}.nii.gz" if copies else ""
-        about = {**metadata, "LeftOut": list(reasons)} if file else {**metadata, "Missing": missing}
+        about = metadata | ({"LeftOut": list(reasons)} if file else {"Missing": missing})
         if file:
             # 0 marks what has no value
             volume = np.nan_to_num(copies[scale]).astype(np.float32)

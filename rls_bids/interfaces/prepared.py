@@ -41,6 +41,8 @@ class LoadPreparedInputSpec(BaseInterfaceInputSpec):
     resolution = traits.Str(mandatory=True, desc="of the output grid, mm")
     n_dropped = traits.Int(0, usedefault=True, desc="volumes left out at the start")
     fd_threshold_mm = traits.Float(mandatory=True, desc="0: no outliers")
+    repetition_time = traits.Float(mandatory=True, desc="s")
+    motion_filter = traits.Dict(desc="record of the filter of breathing; empty: none")
     content = traits.Str("", usedefault=True, desc="hash of all inputs, sidecars included")
     version = traits.Str(mandatory=True, desc="kernel version")
 
@@ -190,10 +192,11 @@ def _save_confounds(given: Any, data: "NDArray[np.float32]", folder: Path) -> di
     """Write the completed table, its outliers, and what is known of its components."""
     from rls_bids.dataset.description import write_json
     from rls_bids.dataset.prepared_checks import component_metadata, read_confounds
+    from rls_bids.interfaces.denoise import without_breathing
     from rls_bids.interfaces.tables import save_table
+    from rls_bids.numerics.breathing import displacement_of
     from rls_bids.numerics.confounds import dvars, outlier_columns
     from rls_bids.numerics.translate import (
-        DISPLACEMENT,
         component_names,
         drop_start,
         present_name,
@@ -205,12 +208,15 @@ def _save_confounds(given: Any, data: "NDArray[np.float32]", folder: Path) -> di
     table = drop_start(translate(raw, told), given.n_dropped)
     if not {"std_dvars", "dvars"} <= table.keys():
         table["std_dvars"], table["dvars"] = dvars(data)
-    outliers = outlier_columns(table[DISPLACEMENT], given.fd_threshold_mm)
+    added, filtering = without_breathing(table, given.motion_filter, given.repetition_time)
+    table |= added
+    fd = displacement_of(table)
+    outliers = outlier_columns(fd, given.fd_threshold_mm)
     columns = component_names(map(present_name, raw), told)
     about = {ours: told[theirs] for ours, theirs in columns.items() if theirs in told}
     save_table(table | outliers, folder / "confounds.tsv")
-    save_table(outliers, folder / "outliers.tsv", n_rows=len(table[DISPLACEMENT]))
-    write_json(folder / "confounds.json", about)
+    save_table(outliers, folder / "outliers.tsv", n_rows=len(fd))
+    write_json(folder / "confounds.json", about | filtering)
     return {
         "confounds": str(folder / "confounds.tsv"),
         "metadata": str(folder / "confounds.json"),

@@ -129,9 +129,10 @@ def _of_motion(given: Any) -> dict[str, float]:
 
     from rls_bids.interfaces.images import load_mask, load_volume
     from rls_bids.interfaces.tables import load_table
+    from rls_bids.numerics.breathing import displacement_of
     from rls_bids.numerics.signal import sample_mask
 
-    fd = load_table(given.confounds)["framewise_displacement"]
+    fd = displacement_of(load_table(given.confounds))
     kept = sample_mask(fd, given.fd_threshold_mm)
     tsnr = np.load(given.tsnr)
     if given.grey:

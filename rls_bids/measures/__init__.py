@@ -1,15 +1,18 @@
 """The table of measures: one file each, one line here."""
 
-from rls_bids.measures import alff, centrality, reho, seed
+from rls_bids.measures import alff, centrality, matrices, reho, seed
 from rls_bids.records import Measure
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
-    for measure in (seed.MEASURE, alff.MEASURE, reho.MEASURE, centrality.MEASURE)
+    for measure in (
+        seed.MEASURE,
+        alff.MEASURE,
+        reho.MEASURE,
+        centrality.MEASURE,
+        matrices.MEASURE,
+    )
 }
 LOCAL_STATS = tuple(
-    stat.name
-    for measure in MEASURES.values()
-    if measure.kind == "local"
-    for stat in measure.stats
+    stat.name for measure in MEASURES.values() if measure.kind == "local" for stat in measure.stats
 )

@@ -10,7 +10,7 @@ from rls_bids.numerics.local import LocalRun
 from rls_bids.records import Measure, Stat
 
 
-def compute(run: LocalRun, options: Mapping[str, float]) -> dict[str, NDArray]:
+def compute(run: LocalRun, options: Mapping[str, float]) -> dict[str, NDArray[np.float64]]:
     """Return ALFF and fALFF of every voxel of one run, from the unfiltered residuals."""
     band_hz = (options["alff_low_hz"], options["alff_high_hz"])
     found = alff.amplitudes(run.unfiltered, run.sample_mask, run.repetition_time, band_hz)

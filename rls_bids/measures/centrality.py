@@ -10,7 +10,7 @@ from rls_bids.numerics.local import LocalRun
 from rls_bids.records import Measure, Stat
 
 
-def compute(run: LocalRun, options: Mapping[str, float]) -> dict[str, NDArray]:
+def compute(run: LocalRun, options: Mapping[str, float]) -> dict[str, NDArray[np.float64]]:
     """Return degrees and strength of the grey-matter voxels of one run; NaN elsewhere."""
     found = centrality.compute_centrality(
         run.filtered[:, run.grey],

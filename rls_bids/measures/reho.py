@@ -12,7 +12,7 @@ from rls_bids.records import Measure, Stat
 N_NEIGHBOURS = 27
 
 
-def compute(run: LocalRun, options: Mapping[str, object]) -> dict[str, NDArray]:  # noqa: ARG001 as all
+def compute(run: LocalRun, options: Mapping[str, object]) -> dict[str, NDArray[np.float64]]:  # noqa: ARG001 as all
     """Return Kendall's W of every voxel of one run with its neighbours."""
     return {"reho": np.asarray(reho.kendall_w(run.filtered, run.mask, N_NEIGHBOURS))}
 

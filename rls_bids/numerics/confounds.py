@@ -1,17 +1,13 @@
-"""Confounds with fMRIPrep's names and definitions, and which of them a strategy regresses.
+"""Confounds with fMRIPrep's names and definitions.
 
 Series are (n_volumes, n_voxels); a table is a dict from column name to (n_volumes,) array, in
 column order, NaN where a value does not exist (the first row of differences).
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rls_bids.errors import InputDataError
 from rls_bids.numerics.compcor import (
-    N_COMPONENTS,
     Components,
     acompcor,
     cosine_basis,
@@ -23,7 +19,6 @@ __all__ = [
     "Components",
     "acompcor",
     "assemble",
-    "columns_for",
     "cosine_basis",
     "dvars",
     "erode_mask",
@@ -38,6 +33,7 @@ __all__ = [
 
 VERSION = "1"  # of the components too
 
+SIGNALS = ("csf", "white_matter", "global_signal")
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 EXPANSIONS = ("", "_derivative1", "_power2", "_derivative1_power2")
 INTENSITY = 1000.0
@@ -47,14 +43,6 @@ BLOCK_VOXELS = 16384
 # Threshold of the probability, then how many voxels are peeled off the mask.
 WHITE_MATTER_MASK = (0.9, 2)
 CSF_MASK = (0.9, 1)
-
-MISSING_COLUMNS = (
-    "The confounds table lacks {missing}, which the nuisance regression {strategy} needs."
-)
-MISSING_COLUMNS_HINT = (
-    "The table comes from data without enough tissue for components, or from another program; "
-    "use -p 24P or -p 6P."
-)
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -285,55 +273,6 @@ def outlier_columns(fd: ArrayLike, threshold_mm: float) -> Table:
     width = max(2, len(str(max(found.size - 1, 0))))
     unit = np.eye(displacement.size)
     return {f"motion_outlier{i:0{width}d}": unit[volume] for i, volume in enumerate(found)}
-
-
-def _strategy_columns(strategy: str) -> list[str]:
-    """Return the columns of a strategy, without cosines."""
-    parts = {"none": (), "6P": EXPANSIONS[:1], "24P": EXPANSIONS, "acompcor": EXPANSIONS[:2]}
-    columns = [name + suffix for name in MOTION for suffix in parts[strategy]]
-    if strategy == "acompcor":
-        columns += [f"{t}_comp_cor_{i:02d}" for t in "cw" for i in range(N_COMPONENTS)]
-    return columns
-
-
-def columns_for(strategy: str, available: Iterable[str], *, band_pass: bool) -> list[str]:
-    """Return the columns that a strategy regresses.
-
-    Parameters
-    ----------
-    strategy : {"acompcor", "24P", "6P", "none"}
-        ``6P``: the motion parameters; ``24P``: with their differences and the squares of both;
-        ``acompcor``: parameters, differences, 5 components each of CSF and white matter.
-    available : iterable of str
-        Columns of the table.
-    band_pass : bool
-        Without it the ``cosine*`` columns join, for every strategy.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    InputDataError
-        The table lacks columns.
-
-    Examples
-    --------
-    >>> columns_for("none", ["cosine00", "trans_x"], band_pass=False)
-    ['cosine00']
-    """
-    known = list(available)
-    wanted = _strategy_columns(strategy)
-    missing = [name for name in wanted if name not in known]
-    if missing:
-        raise InputDataError(
-            MISSING_COLUMNS.format(missing=", ".join(missing), strategy=strategy),
-            MISSING_COLUMNS_HINT,
-        )
-    if band_pass:
-        return wanted
-    return wanted + [name for name in known if name.startswith("cosine")]
 
 
 def fill_missing(columns: ArrayLike) -> FloatArray:

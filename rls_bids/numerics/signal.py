@@ -272,10 +272,23 @@ def _band_space(
     return np.asarray(left[:, values > KEPT_AMPLITUDE])
 
 
-def _filter_operator(
+def filter_operator(
     kept: BoolArray, repetition_time: float, band: tuple[float, float] | None, order: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the filter as a matrix on the kept volumes, and a basis of the space it keeps."""
+    """Return the filter as a matrix on the kept volumes, and a basis of the space it keeps.
+
+    Parameters
+    ----------
+    kept, repetition_time, band, order
+        As in :func:`denoise`.
+
+    Returns
+    -------
+    operator : (n_kept, n_kept) array
+        Interpolation of censored volumes, detrending and band-pass in one.
+    space : (n_kept, dimensions) array
+        Orthonormal columns.
+    """
     n_kept = int(kept.sum())
     if band is None:
         times = np.flatnonzero(kept).astype(float)
@@ -290,8 +303,8 @@ def _filter_operator(
     return operator, _band_space(kept, repetition_time, *band)
 
 
-def _confound_basis(filtered: FloatArray, confounds: FloatArray) -> FloatArray:
-    """Return an orthonormal basis of what the filter leaves of the confounds."""
+def confound_basis(filtered: FloatArray, confounds: FloatArray) -> FloatArray:
+    """Return an orthonormal basis, (n_kept, rank), of what the filter leaves of the confounds."""
     before = np.linalg.norm(confounds, axis=0)
     after = np.linalg.norm(filtered, axis=0)
     remains = after > VANISHED * np.maximum(before, np.finfo(float).tiny)
@@ -338,16 +351,20 @@ def denoise(
     -----
     With S the filter on the kept volumes and Q an orthonormal basis of the filtered confounds,
     residuals are (I − Q Qᵀ) S y. Degrees of freedom = rank(U) − rank(Uᵀ Q), where U spans the
-    band at the kept volumes.
+    band at the kept volumes. nilearn's ``signal.clean`` gives the same to 1e-6 where nothing is
+    censored and its filter is told to be of the same order with as much mirroring
+    (``butterworth__padtype="even"``). With censoring it predicts the gaps by a cubic spline,
+    leaves out gaps at the ends, and without band-pass takes its trend over the kept volumes as
+    if they were one after the other; here the trend is over true time.
     """
     columns = np.asarray(confounds, dtype=float).reshape(len(data), -1)
     if kept.shape != (len(data),):
         raise ValueError(BAD_KEPT.format(found=kept.shape, expected=(len(data),)))
     if not np.isfinite(columns[kept]).all():
         raise ValueError(NAN_CONFOUNDS)
-    operator, space = _filter_operator(kept, repetition_time, band, order)
+    operator, space = filter_operator(kept, repetition_time, band, order)
     regressors = operator @ columns[kept]
-    basis = _confound_basis(regressors, columns[kept])
+    basis = confound_basis(regressors, columns[kept])
     rank = _orthonormal(space.T @ basis).shape[1]
     dimensions, n_regressors = space.shape[1], columns.shape[1]
     left = dimensions - rank

@@ -15,6 +15,7 @@ import numpy as np
 from rls_bids.numerics.confounds import (
     EXPANSIONS,
     MOTION,
+    SIGNALS,
     Table,
     expand,
     framewise_displacement,
@@ -22,7 +23,6 @@ from rls_bids.numerics.confounds import (
 
 VERSION = "1"
 
-SIGNALS = ("csf", "white_matter", "global_signal")
 DISPLACEMENT = "framewise_displacement"
 MARK = "non_steady_state_outlier"
 

@@ -8,6 +8,12 @@ from typing import Any
 from rls_bids import __version__
 from rls_bids.dataset import naming
 from rls_bids.records import Entities, Note, Seed
+from rls_bids.reports.denoising import (
+    designs_of,
+    regressor_parts,
+    strategy_figures,
+    unused_words,
+)
 from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, generators, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
@@ -164,7 +170,7 @@ def _run(
     results: Sequence[Result],
     settings: Settings,
 ) -> Section:
-    """Return the part of one run: coregistration, motion, and each strategy's carpet."""
+    """Return the part of one run: coregistration, motion, and each strategy's figures."""
     entities: dict[str, Any] = dict(run)
     made_by = _preprocessing(r for r in results if (r.session, r.run) == (session, run))
     figures = [
@@ -174,29 +180,16 @@ def _run(
     distortion = naming.figure(label, session, "distortion", **entities)
     if (root / distortion).is_file():  # only runs with a field map have one
         figures.insert(1, figure_item(root, distortion, "distortion", NOT_FINISHED))
-    designs = _designs(results, session, run)
-    parts = []
-    for strategy in _strategies(designs, settings):
-        path = naming.figure(label, session, "carpet", **entities, denoise=strategy)
-        figures.append(figure_item(root, path, "carpet", NOT_FINISHED, strategy))
-        if design := designs.get(strategy):
-            names = [str(name) for name in design.get("Regressors", [])]
-            listed = ", ".join(names) or "none besides the mean"
-            parts.append(
-                Section(
-                    anchor=f"{_anchor(session, run)}-{strategy}",
-                    title=f"Regressors of {strategy} ({len(names)})",
-                    text=(listed,),
-                    is_folded=True,
-                )
-            )
+    designs, anchor = designs_of(results, session, run), _anchor(session, run)
+    asked = _strategies(designs, settings)
+    figures += strategy_figures(root, label, session, run, asked, NOT_FINISHED)
     return Section(
-        anchor=_anchor(session, run),
+        anchor=anchor,
         title=capitalised(run_title(session, run)),
-        text=_run_text(results, session, run, made_by),
+        text=_run_text(results, session, run, made_by) + unused_words(designs, settings.denoise),
         tables=_run_tables(root, label, session, run, results, designs),
         figures=tuple(figures),
-        parts=tuple(parts),
+        parts=regressor_parts(anchor, designs),
     )
 
 
@@ -239,17 +232,6 @@ def _run_text(
 
 def _anchor(session: str | None, run: Entities) -> str:
     return "run-" + "-".join([session or "", *(label for pair in run for label in pair)])
-
-
-def _designs(
-    results: Iterable[Result], session: str | None, run: Entities
-) -> dict[str, dict[str, Any]]:
-    """Return the sidecars of the designs of one run by strategy label."""
-    return {
-        result.entities["denoise"]: result.metadata
-        for result in results
-        if result.product == "design" and (result.session, result.run) == (session, run)
-    }
 
 
 def _strategies(designs: Iterable[str], settings: Settings) -> list[str]:
@@ -297,7 +279,7 @@ def _summary(label: str, results: Sequence[Result], settings: Settings) -> Secti
         _row(session, run, strategy, design)
         for (session, _), runs in sessions.items()
         for run in runs
-        for strategy, design in _designs(results, session, run).items()
+        for strategy, design in designs_of(results, session, run).items()
     )
     tables = [
         Table(caption=f"Participant {label}", header=("What", "Found"), rows=overview),

@@ -64,7 +64,7 @@ def _part(
 
 
 def _figure(root: Path, path: str, what: str, metadata: Mapping[str, Any]) -> FigureItem:
-    name = what.split(":")[0].rstrip(".")
+    name = what.split(":", maxsplit=1)[0].rstrip(".")
     if "Missing" in metadata:
         reason = str(metadata["Missing"])
         return FigureItem(title=name, path=None, alt="", reason=reason)

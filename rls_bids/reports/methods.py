@@ -97,7 +97,7 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
         if not known.preprocessing:
             paragraphs.append(("BOLD", _bold(settings, known)))
         paragraphs += [
-            ("Denoising", _denoising(settings)),
+            ("Denoising", wording.denoising_text(settings.denoise)),
             ("Seed connectivity", _seeds(known.seeds)),
         ]
     done = STAGES if known.finished is None else known.finished
@@ -229,39 +229,6 @@ def _distortion(kinds: tuple[str, ...]) -> str:
     return (
         f"Susceptibility distortion was corrected{where} by the field [@jezzard1995] from "
         f"{' or '.join(used)}; the signal was multiplied by the Jacobian of the shift."
-    )
-
-
-def _denoising(settings: Settings) -> str:
-    denoise = settings.denoise
-    listed = "; ".join(wording.STRATEGIES.get(name, name) for name in denoise.strategies)
-    if denoise.fd_threshold_mm > 0:
-        censoring = (
-            "Volumes with a framewise displacement above "
-            f"{denoise.fd_threshold_mm:g} mm were censored, and so were stretches of fewer than "
-            "5 volumes between them; they were interpolated for the filter only [@power2014]."
-        )
-    else:
-        censoring = "No volume was censored."
-    if denoise.band_pass:
-        band = (
-            f"A Butterworth filter of order {denoise.filter_order}, run forward and backward "
-            f"({denoise.low_hz:g}–{denoise.high_hz:g} Hz), was applied to data and regressors "
-            "alike, so that regression brings nothing back that was filtered out [@lindquist2019]."
-        )
-    else:
-        band = "No band-pass filter was used; cosines below 1/128 Hz were among the regressors."
-    smoothing = (
-        "Residuals were smoothed within the brain mask with a Gaussian of "
-        f"{denoise.smoothing_fwhm_mm:g} mm full width at half maximum."
-        if denoise.smoothing_fwhm_mm > 0
-        else "Residuals were not smoothed."
-    )
-    return (
-        f"Nuisance regression used {listed}. {censoring} {band} {smoothing} "
-        f"A session was used when at least {denoise.min_time_s:g} s and {denoise.min_df} "
-        "residual degrees of freedom were left over its runs, counted as the rank of the "
-        "filtered, kept volumes minus the rank of the regressors in it."
     )
 
 

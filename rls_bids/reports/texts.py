@@ -77,6 +77,15 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             caption="Every row is a voxel, sorted by tissue. Vertical stripes that remain after "
             "denoising are motion or breathing that was not removed.",
         ),
+        "loadings": Words(
+            title="Confound loadings",
+            alt="Bars of the variance that each family of regressors explains, of each "
+            "regressor's correlation with the voxels, and the regressors' correlation matrix",
+            caption="Pale: what a family explains by itself; dark: what only it explains; red "
+            "mark: what as many random regressors would. Little above chance costs degrees of "
+            "freedom for nothing; red or blue blocks off the diagonal are regressors that say "
+            "the same.",
+        ),
         "seeds": Words(
             title="Seeds on the T1w image",
             alt="Close-ups of the T1w image in three planes with the outline of each seed",

@@ -1,7 +1,10 @@
 """Phrases of the methods section by what was done; ``[@key]`` cites ``boilerplate.bib``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+
+from rls_bids.settings import DenoiseSettings
+from rls_bids.settings.strategies import UNCENSORED, strategy_of
 
 STRATEGIES: Mapping[str, str] = MappingProxyType(
     {
@@ -9,8 +12,18 @@ STRATEGIES: Mapping[str, str] = MappingProxyType(
             "acompcor: six head motion parameters with their derivatives, and five principal "
             "components each of white matter and of cerebrospinal fluid [@compcor]"
         ),
+        "acompcor_gsr": (
+            "acompcor_gsr: six head motion parameters with their derivatives, five principal "
+            "components each of white matter and of cerebrospinal fluid [@compcor], and the "
+            "global signal with its derivative and the squares of both"
+        ),
         "24P": (
             "24P: six head motion parameters, their derivatives, and the squares of both "
+            "[@satterthwaite2013]"
+        ),
+        "36P": (
+            "36P: six head motion parameters and the mean signals of the brain, of white matter "
+            "and of cerebrospinal fluid, their derivatives, and the squares of all "
             "[@satterthwaite2013]"
         ),
         "6P": "6P: six head motion parameters",
@@ -42,3 +55,71 @@ EXTRACTION: Mapping[str, str] = MappingProxyType(
         ),
     }
 )
+
+
+def denoising_text(denoise: DenoiseSettings) -> str:
+    """Return the paragraph on denoising."""
+    smoothing = (
+        "Residuals were smoothed within the brain mask with a Gaussian of "
+        f"{denoise.smoothing_fwhm_mm:g} mm full width at half maximum."
+        if denoise.smoothing_fwhm_mm > 0
+        else "Residuals were not smoothed."
+    )
+    return (
+        f"Nuisance regression used {'; '.join(_strategies(denoise))}. "
+        f"{_breathing(denoise)}{_censoring(denoise)} {_band(denoise)} {smoothing} "
+        f"A session was used when at least {denoise.min_time_s:g} s and {denoise.min_df} "
+        "residual degrees of freedom were left over its runs, counted as the rank of the "
+        "filtered, kept volumes minus the rank of the regressors in it."
+    )
+
+
+def _strategies(denoise: DenoiseSettings) -> Iterator[str]:
+    """Describe each model once, whether it is used with censoring, without, or both."""
+    models = [strategy_of(denoise, strategy) for strategy in denoise.strategies]
+    for model in {each.name: each for each in models}.values():
+        if model.patterns:
+            yield f"{model.name}: the columns {', '.join(model.patterns)} of the confounds table"
+        else:
+            yield STRATEGIES[model.name]
+
+
+def _breathing(denoise: DenoiseSettings) -> str:
+    if denoise.motion_filter is None:
+        return ""
+    low, high = denoise.band_stop_min_bpm, denoise.band_stop_max_bpm
+    how = (
+        f"a notch at {low:g}–{high:g} breaths per minute (at its alias where the repetition time "
+        "is too long to see it there) [@fair2020]"
+        if denoise.motion_filter == "notch"
+        else f"a low-pass of {low:g} breaths per minute"
+    )
+    return (
+        f"Breathing was taken out of the motion parameters by {how}, of order "
+        f"{denoise.motion_filter_order}, forward and backward; displacement, censoring and motion "
+        "regressors are those of the filtered parameters [@gratton2020]. "
+    )
+
+
+def _censoring(denoise: DenoiseSettings) -> str:
+    if denoise.fd_threshold_mm <= 0:
+        return "No volume was censored."
+    uncensored = [each for each in denoise.strategies if each.endswith(UNCENSORED)]
+    if len(uncensored) == len(denoise.strategies):
+        return "No volume was censored."
+    others = f" With {' and '.join(uncensored)} every volume was kept." if uncensored else ""
+    return (
+        "Volumes with a framewise displacement above "
+        f"{denoise.fd_threshold_mm:g} mm were censored, and so were stretches of fewer than "
+        f"5 volumes between them; they were interpolated for the filter only [@power2014].{others}"
+    )
+
+
+def _band(denoise: DenoiseSettings) -> str:
+    if not denoise.band_pass:
+        return "No band-pass filter was used; cosines below 1/128 Hz were among the regressors."
+    return (
+        f"A Butterworth filter of order {denoise.filter_order}, run forward and backward "
+        f"({denoise.low_hz:g}–{denoise.high_hz:g} Hz), was applied to data and regressors "
+        "alike, so that regression brings nothing back that was filtered out [@lindquist2019]."
+    )

@@ -27,6 +27,7 @@ from rls_bids.settings.sections import (
     RunSettings,
     Settings,
 )
+from rls_bids.settings.strategies import check_strategies, expand_strategies
 
 __all__ = [
     "DEFAULT_SPACE",
@@ -138,6 +139,7 @@ def _expand_shorthands(flat: dict[str, Any]) -> None:
     for name in ("group.covariates", "measures.atlases"):
         if flat.get(name) in (["none"], ("none",)):
             flat[name] = ()
+    expand_strategies(flat)
 
 
 def _output_spaces(given: Sequence[str]) -> dict[str, Any]:
@@ -261,5 +263,26 @@ def _check_together(settings: Settings) -> None:
     low, high = settings.measures.alff_low_hz, settings.measures.alff_high_hz
     if low >= high:
         raise UsageError(limits.ALFF_ORDER.format(low=low, high=high))
+    check_strategies(denoise)
+    _check_motion_filter(denoise)
     if run.omp_nthreads > run.n_cpus:
         raise UsageError(limits.TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus))
+
+
+def _check_motion_filter(denoise: DenoiseSettings) -> None:
+    """Check that the edges of the motion filter are those that its type takes."""
+    low, high = denoise.band_stop_min_bpm, denoise.band_stop_max_bpm
+    flags = [f"--band-stop-{n}" for n, value in (("min", low), ("max", high)) if value is not None]
+    if denoise.motion_filter is None:
+        if flags:
+            raise UsageError(limits.STOP_WITHOUT_FILTER.format(flags=" and ".join(flags)))
+        return
+    if denoise.motion_filter == "lp" and (low is None or high is not None):
+        raise UsageError(limits.LP_NEEDS)
+    if denoise.motion_filter == "notch":
+        if low is None or high is None:
+            raise UsageError(limits.NOTCH_NEEDS)
+        if low >= high:
+            raise UsageError(limits.STOP_ORDER.format(low=low, high=high))
+    if denoise.motion_filter_order % 2:
+        raise UsageError(limits.ODD_ORDER.format(found=denoise.motion_filter_order))

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-STRATEGIES = ("acompcor", "24P", "6P", "none")
+STRATEGIES = ("acompcor", "acompcor_gsr", "24P", "36P", "6P", "none")
+MOTION_FILTERS = ("notch", "lp")
 STEPS_TO_IGNORE = ("fieldmaps", "fmap-jacobian", "slicetiming", "sbref")
 T1W_SPACE = "T1w"
 
@@ -18,6 +19,15 @@ BAND_ORDER = (
     "--lower-bpf is {low:g} Hz and --upper-bpf is {high:g} Hz, but the lower must be less."
 )
 ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
+STOP_WITHOUT_FILTER = (
+    "{flags} without --motion-filter-type: it says how breathing is taken out of head motion."
+)
+NOTCH_NEEDS = "--motion-filter-type notch needs both --band-stop-min and --band-stop-max."
+LP_NEEDS = "--motion-filter-type lp needs --band-stop-min alone: the highest frequency that stays."
+STOP_ORDER = (
+    "--band-stop-min is {low:g} and --band-stop-max is {high:g}, but the lower must be less."
+)
+ODD_ORDER = "--motion-filter-order is {found}, but it must be even: the filter runs both ways."
 ANAT_ONLY_DERIVATIVES = "--anat-only and --derivatives exclude each other: nothing would be done."
 T1W_DERIVATIVES = (
     "--output-spaces T1w and --derivatives exclude each other: preprocessed series are not "
@@ -55,8 +65,8 @@ WORDS = {
     "anat.skull_strip": ("--skull-strip-t1w", ("auto", "skip", "force")),
     "anat.resolution": ("--output-spaces", ("1", "2", "native")),
     "bold.ignore": ("--ignore", STEPS_TO_IGNORE),
-    "denoise.strategies": ("--nuisance-regressors", STRATEGIES),
     "measures.names": ("--measures", MEASURE_NAMES),
+    "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
     "run.level": ("--level", ("minimal", "full")),
 }
 NAMES_OR_PATHS = ("measures.atlases",)
@@ -84,6 +94,9 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "denoise.fd_threshold_mm": ("--fd-thresh", 0, True, "0 mm (no censoring) or more"),
     "denoise.min_time_s": ("--min-time", 0, True, "0 s or more"),
     "denoise.min_df": ("--min-df", 1, True, "1 or more"),
+    "denoise.band_stop_min_bpm": ("--band-stop-min", 0, False, "more than 0 breaths/min"),
+    "denoise.band_stop_max_bpm": ("--band-stop-max", 0, False, "more than 0 breaths/min"),
+    "denoise.motion_filter_order": ("--motion-filter-order", 2, True, "2 or more"),
     "denoise.smoothing_fwhm_mm": ("--smoothing", 0, True, "0 mm (no smoothing) or more"),
     "measures.alff_low_hz": ("--alff-band", 0, False, "more than 0 Hz"),
     "measures.alff_high_hz": ("--alff-band", 0, False, "more than 0 Hz"),

@@ -54,9 +54,16 @@ class BoldSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiseSettings:
-    """Nuisance regression, band-pass, censoring, and what must be left (s, mm, Hz)."""
+    """Nuisance regression, band-pass, censoring, and what must be left (s, mm, Hz).
+
+    ``model_columns`` are ``NAME=COLUMN`` of the strategies that came from a YAML file,
+    ``model_files`` their ``NAME=PATH``. ``motion_filter`` takes breathing (``band_stop_*``, a
+    minute) out of the motion parameters.
+    """
 
     strategies: tuple[str, ...] = ("acompcor",)
+    model_columns: tuple[str, ...] = ()
+    model_files: tuple[str, ...] = ()
     band_pass: bool = True
     low_hz: float = 0.01
     high_hz: float = 0.1
@@ -65,6 +72,10 @@ class DenoiseSettings:
     min_time_s: float = 240.0
     min_df: int = 20
     smoothing_fwhm_mm: float = 6.0
+    motion_filter: str | None = None
+    band_stop_min_bpm: float | None = None
+    band_stop_max_bpm: float | None = None
+    motion_filter_order: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from rls_bids.resources.grids import native_size
 from rls_bids.settings import Settings
 from rls_bids.workflows.bold_outputs import add_outputs
 from rls_bids.workflows.metadata import ANAT_VERSION, COREGISTRATION_VERSION, FIELDMAP_VERSION
+from rls_bids.workflows.nuisance import motion_filter_of
 from rls_bids.workflows.stages import Place, Stage
 
 ANATOMY = ("t1w", "mask", "dseg", "GM", "WM", "WM_std", "CSF_std")
@@ -49,9 +50,7 @@ def init_bold_wf(
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        IdentityInterface(
-            [*ANATOMY, "points", "std_mask", "local_points", "local_std_mask"]
-        ),
+        IdentityInterface([*ANATOMY, "points", "std_mask", "local_points", "local_std_mask"]),
         name="inputnode",
     )
     outputnode = pe.Node(
@@ -211,6 +210,7 @@ def _make_nodes(bold_run: BoldRun, settings: Settings) -> tuple[pe.Node, ...]:
         ComputeConfounds(
             repetition_time=bold_run.repetition_time,
             fd_threshold_mm=settings.denoise.fd_threshold_mm,
+            motion_filter=motion_filter_of(settings.denoise),
             version=confounds.VERSION,
         ),
         name="confounds",

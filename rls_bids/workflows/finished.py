@@ -10,6 +10,7 @@ from rls_bids.errors import EXIT_DATA
 from rls_bids.interfaces.denoise import REFUSED_HINT, refusal
 from rls_bids.records import Note, Session
 from rls_bids.settings import Settings
+from rls_bids.workflows.matrices import AtlasStages
 from rls_bids.workflows.measures import session_label
 from rls_bids.workflows.stages import SessionStages, Stage
 
@@ -44,10 +45,11 @@ def refusals(session: Session, stages: SessionStages, settings: Settings) -> dic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """The seeds and the local measures that are still to be computed with one strategy."""
+    """The seeds, local measures and atlases that are still to be computed with one strategy."""
 
     seeds: tuple[str, ...]
     local: tuple[str, ...]
+    atlases: tuple[str, ...]
 
 
 def unfinished_maps(
@@ -55,11 +57,15 @@ def unfinished_maps(
 ) -> dict[str, Unfinished] | None:
     """Return the maps to compute by strategy; ``None`` when the whole session is finished."""
 
-    def left(maps: Mapping[str, Stage]) -> tuple[str, ...]:
+    def left(maps: Mapping[str, Stage] | Mapping[str, AtlasStages]) -> tuple[str, ...]:
         return tuple(name for name, stage in maps.items() if not stage.is_finished(output_dir))
 
     wanted = {
-        strategy: Unfinished(seeds=left(stages.seeds[strategy]), local=left(stages.local[strategy]))
+        strategy: Unfinished(
+            seeds=left(stages.seeds[strategy]),
+            local=left(stages.local[strategy]),
+            atlases=left(stages.atlases[strategy]),
+        )
         for strategy in stages.designs
         if strategy not in refused
     }
@@ -67,5 +73,5 @@ def unfinished_maps(
     before = [*stages.runs, *stages.quality, *designs]
     done = all(stage.is_finished(output_dir) for stage in before)
     done = done and (not stages.seeds_figure or Path(output_dir, stages.seeds_figure).is_file())
-    is_left = any(maps.seeds or maps.local for maps in wanted.values())
+    is_left = any(maps.seeds or maps.local or maps.atlases for maps in wanted.values())
     return None if done and not is_left else wanted

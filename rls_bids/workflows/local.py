@@ -61,10 +61,9 @@ def _local_stage(
         versions=[measure.version, local.VERSION, resample.VERSION],
     )
     owner = (session.participant, session.session)
-    shared: dict[str, Any] = {
-        **dict(common_entities(session)),
-        "denoise": naming.camel_label(strategy),
-    }
+    shared: dict[str, Any] = dict(common_entities(session))
+    shared["denoise"] = naming.camel_label(strategy)
+    on_grid: dict[str, Any] = shared | place.std
     told = {
         "SkullStripped": True,
         "Measure": {"Name": measure.name, "Version": measure.version, **options},
@@ -80,9 +79,7 @@ def _local_stage(
             place,
             stamp,
             map_key(stat.name, scale),
-            naming.derivative(
-                "local_map", *owner, **shared, **place.std, stat=stat.name, desc=scale or None
-            ),
+            naming.derivative("local_map", *owner, **on_grid, stat=stat.name, desc=scale or None),
             f"{stat.caption.removesuffix('.')}{SCALE_WORDS[scale]}.",
             sources,
             **told,
@@ -105,7 +102,6 @@ def local_denoising(
         Denoise(
             **regression_inputs(run.repetition_time, strategy, denoise),
             run=run_name(run),
-            label=strategy,
             smoothing_fwhm_mm=0.0,
             with_unfiltered=True,
             version=f"{VERSION}-{resample.VERSION}",

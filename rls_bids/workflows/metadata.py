@@ -20,6 +20,8 @@ from rls_bids.numerics import (
 )
 from rls_bids.records import BoldRun, PreparedRun, Seed, Session
 from rls_bids.settings import BoldSettings, Settings
+from rls_bids.settings.strategies import strategy_of, threshold_of
+from rls_bids.workflows.nuisance import motion_filter_of
 
 KERNELS = (
     steady,
@@ -99,7 +101,9 @@ def processing_of(
         "Denoising": strategy,
         "BandPassHz": band,
         "FilterOrder": denoise.filter_order if denoise.band_pass else None,
-        "MotionThresholdMm": denoise.fd_threshold_mm,
+        "DenoisingColumns": list(strategy_of(denoise, strategy).patterns),
+        "MotionThresholdMm": threshold_of(denoise, strategy),
+        "MotionFilter": motion_filter_of(denoise),
         "SmoothingFwhmMm": denoise.smoothing_fwhm_mm,
         "Space": settings.anat.space,
         "Resolution": size_mm,

@@ -20,6 +20,7 @@ from rls_bids.records import (
 from rls_bids.settings import Settings
 from rls_bids.workflows.anat import init_anat_wf, init_finished_anat_wf
 from rls_bids.workflows.finished import Unfinished, refusals, unfinished_maps
+from rls_bids.workflows.nuisance import alias_notes
 from rls_bids.workflows.prepared import init_prepared_anat_wf
 from rls_bids.workflows.session import ANAT_FIELDS, init_session_wf
 from rls_bids.workflows.sinks import node_name
@@ -52,7 +53,7 @@ def init_participants_wf(
         for session in () if settings.run.anat_only else participant.sessions:
             stages = stages_of(session, settings, template, seeds)
             refused = refusals(session, stages, settings)
-            notes += refused.values()
+            notes += [*alias_notes(session, settings.denoise), *refused.values()]
             wanted = unfinished_maps(stages, settings.input.output_dir, refused)
             if wanted is None:
                 continue

@@ -8,6 +8,7 @@ from rls_bids.interfaces.prepared import LoadPrepared, PrepareTissues
 from rls_bids.records import PreparedAnatomy, PreparedRun, Template
 from rls_bids.settings import DenoiseSettings
 from rls_bids.workflows.anat import FIELDS
+from rls_bids.workflows.nuisance import motion_filter_of
 from rls_bids.workflows.prepared_stages import PREPARED_VERSION
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stages import TISSUES, Place, Stage
@@ -104,6 +105,8 @@ def _load(
             resolution=place.size_mm,
             n_dropped=run.n_dropped,
             fd_threshold_mm=denoise.fd_threshold_mm,
+            repetition_time=run.repetition_time,
+            motion_filter=motion_filter_of(denoise),
             content=run.content,
             version=PREPARED_VERSION,
         ),

@@ -8,6 +8,7 @@ from rls_bids.dataset.description import fingerprint
 from rls_bids.numerics import confounds, resample, translate
 from rls_bids.records import PreparedAnatomy, PreparedRun
 from rls_bids.settings import Settings
+from rls_bids.workflows.nuisance import motion_filter_of
 from rls_bids.workflows.stage import Place, Stage, make_product
 
 PREPARED_VERSION = f"{translate.VERSION}-{resample.VERSION}-{confounds.VERSION}"
@@ -28,6 +29,7 @@ def prepared_stage(run: PreparedRun, anat: Stage, place: Place, settings: Settin
         generator=run.generator,
         grid=[place.space, place.resolution, place.size_mm],
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
+        motion_filter=motion_filter_of(settings.denoise),
         version=PREPARED_VERSION,
     )
     owner = (run.participant, run.session)

@@ -1,6 +1,6 @@
 """The graph of one session: its runs, then what is computed over them together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from nipype.interfaces.utility import IdentityInterface, Merge
@@ -16,6 +16,7 @@ from rls_bids.workflows.bold import init_bold_wf
 from rls_bids.workflows.denoise import init_denoise_wf
 from rls_bids.workflows.finished import Unfinished
 from rls_bids.workflows.local import LOCAL_FIELDS, add_local_measures, local_denoising
+from rls_bids.workflows.matrices import add_atlases
 from rls_bids.workflows.measures import RUN_FIELDS, init_measures_wf
 from rls_bids.workflows.metadata import ANAT_VERSION
 from rls_bids.workflows.prepared import init_prepared_wf
@@ -51,6 +52,7 @@ def init_session_wf(
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(IdentityInterface(list(ANAT_FIELDS)), name="inputnode")
+    workflow.add_nodes([inputnode])
     points = _add_points(workflow, stages.place, template, "standard_points")
     _add_grid(workflow, session, stages.place)
     if stages.local_place and stages.local_place.size_mm != stages.place.size_mm:
@@ -221,13 +223,14 @@ def _add_strategy(
         add_local_measures(measures, session, own, template, stages.local_place, settings)
     grid = workflow.get_node("grid")
     workflow.connect([(grid, measures, [(field, f"inputnode.{field}") for field in TISSUES_STD])])
-    sources = {field: f"denoise_{slug}_{{}}" for field in RUN_FIELDS} | {
-        field: "bold_{}" for field in ("mask", "tsnr")
-    }
+    sources = dict.fromkeys(RUN_FIELDS, f"denoise_{slug}_{{}}")
+    sources |= dict.fromkeys(("mask", "tsnr"), "bold_{}")
     if stages.local_place:
         sources |= dict.fromkeys(LOCAL_FIELDS, f"local_{slug}_{{}}") | {"local_mask": "bold_{}"}
     for field, origin in sources.items():
         _merge_runs(workflow, field, origin, measures, len(session.runs))
+    atlases = {name: stages.atlases[strategy][name] for name in unfinished.atlases}
+    add_atlases(workflow, measures, slug, atlases, stages.place)
 
 
 def _merge_runs(

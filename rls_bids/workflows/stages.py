@@ -13,7 +13,7 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.dataset.fieldmaps import fieldmap_files
 from rls_bids.measures import MEASURES
-from rls_bids.numerics import correlation, resample, signal
+from rls_bids.numerics import correlation, resample
 from rls_bids.records import (
     Anatomy,
     BoldRun,
@@ -25,6 +25,7 @@ from rls_bids.records import (
 )
 from rls_bids.settings import AnatSettings, Settings
 from rls_bids.workflows.local import local_stages
+from rls_bids.workflows.matrices import AtlasStages, atlas_stages
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     AVERAGE_VERSION,
@@ -36,6 +37,8 @@ from rls_bids.workflows.metadata import (
     seed_metadata,
     timing_of,
 )
+from rls_bids.workflows.nuisance import VERSION as NUISANCE_VERSION
+from rls_bids.workflows.nuisance import check_columns, design_parameters, motion_filter_of
 from rls_bids.workflows.prepared_stages import prepared_anat_stage, prepared_stage
 from rls_bids.workflows.quality import quality_stage
 from rls_bids.workflows.stage import (
@@ -81,6 +84,7 @@ class SessionStages:
     designs: Mapping[str, tuple[Stage, ...]]
     seeds: Mapping[str, Mapping[str, Stage]]
     local: Mapping[str, Mapping[str, Stage]]
+    atlases: Mapping[str, Mapping[str, AtlasStages]]
     local_place: Place | None
     seeds_figure: str
 
@@ -149,6 +153,7 @@ def run_stage(run: BoldRun, anat: Stage, place: Place, settings: Settings) -> St
         settings=bold,
         grid=[place.resolution, place.size_mm],
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
+        motion_filter=motion_filter_of(settings.denoise),
         versions=[kernel.VERSION for kernel in PREPROCESSING],
     )
     owner = (run.participant, run.session)
@@ -226,8 +231,10 @@ def design_stage(
     run: BoldRun | PreparedRun, strategy: str, before: Stage, place: Place, settings: Settings
 ) -> Stage:
     """Return what nuisance regression of one run with one strategy writes."""
-    parameters = asdict(settings.denoise) | {"strategies": strategy}
-    stamp = fingerprint(before=before.fingerprint, settings=parameters, version=signal.VERSION)
+    parameters = design_parameters(settings.denoise, strategy)
+    stamp = fingerprint(before=before.fingerprint, settings=parameters, version=NUISANCE_VERSION)
+    if isinstance(run, BoldRun):
+        check_columns(settings.denoise, strategy)
     owner = (run.participant, run.session)
     entities: dict[str, Any] = {**dict(run.entities), "denoise": naming.camel_label(strategy)}
     confounds_file = f"{place.output_dir}/{before.product('confounds').path}"
@@ -256,7 +263,7 @@ def design_stage(
                 RepetitionTime=run.repetition_time,
             )
         )
-    figures = (naming.figure(*owner, "carpet", **entities),)
+    figures = tuple(naming.figure(*owner, what, **entities) for what in ("carpet", "loadings"))
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 
@@ -386,5 +393,9 @@ def stages_of(
             for strategy, stages in designs.items()
         },
         local_place=on_local,
+        atlases={
+            strategy: atlas_stages(session, strategy, stages, place, settings)
+            for strategy, stages in designs.items()
+        },
         seeds_figure=figure if anatomy.t1w else "",
     )

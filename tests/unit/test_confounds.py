@@ -4,20 +4,16 @@ import json
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nilearn.interfaces.fmriprep import load_confounds
 from nipype.algorithms.confounds import _cosine_drift, compute_noise_components
 from scipy import signal as scipy_signal
 
-from rls_bids.errors import InputDataError
 from rls_bids.numerics import confounds
 from rls_bids.numerics.confounds import (
     acompcor,
     assemble,
-    columns_for,
     cosine_basis,
     dvars,
     erode_mask,
@@ -28,7 +24,6 @@ from rls_bids.numerics.confounds import (
     temporal_snr,
     tissue_mask,
 )
-from rls_bids.settings.limits import STRATEGIES
 
 SHAPE = (20, 22, 18)
 
@@ -251,72 +246,7 @@ def test_outliers_are_one_column_each():
     assert list(outlier_columns(np.ones(120), 0.5))[-1] == "motion_outlier119"
 
 
-# --- strategies ---------------------------------------------------------------------------------
-
-
-def nilearn_columns(tmp_path, table, metadata, **options):
-    """Write the table as fMRIPrep would and return what nilearn selects."""
-    stem = tmp_path / "sub-01_task-rest"
-    pd.DataFrame(table).to_csv(
-        f"{stem}_desc-confounds_timeseries.tsv", sep="\t", na_rep="n/a", index=False
-    )
-    sidecar = tmp_path / f"{stem.name}_desc-confounds_timeseries.json"
-    sidecar.write_text(json.dumps(metadata), encoding="utf-8")
-    bold = f"{stem}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
-    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 120), dtype="i2"), np.eye(4)), bold)
-    frame, _ = load_confounds(bold, demean=False, **options)
-    return frame
-
-
-CASES = {
-    "6P": {"strategy": ["motion"], "motion": "basic"},
-    "24P": {"strategy": ["motion"], "motion": "full"},
-    "acompcor": {
-        "strategy": ["motion", "compcor", "high_pass"],
-        "motion": "derivatives",
-        "compcor": "anat_separated",
-        "n_compcor": 5,
-    },
-}
-
-
-@pytest.mark.parametrize("strategy", CASES)
-@pytest.mark.parametrize("band_pass", [True, False])
-def test_strategies_select_what_nilearn_selects(tmp_path, table, strategy, band_pass):
-    columns, metadata = table
-    options = CASES[strategy]
-    if not band_pass and "high_pass" not in options["strategy"]:
-        options = options | {"strategy": [*options["strategy"], "high_pass"]}
-    frame = nilearn_columns(tmp_path, columns, metadata, **options)
-    expected = set(frame.columns)
-    if band_pass:
-        # nilearn insists on the cosines beside components; here the band-pass does their work.
-        expected = {name for name in expected if not name.startswith("cosine")}
-    found = columns_for(strategy, columns, band_pass=band_pass)
-    assert set(found) == expected
-    assert len(found) == len(set(found))
-    values = fill_missing(np.column_stack([columns[name] for name in found]))
-    assert np.allclose(values, frame[found].to_numpy(), rtol=1e-5, atol=1e-12)
-
-
-def test_strategies_have_the_columns_of_their_definition(table):
-    columns, _ = table
-    count = {s: len(columns_for(s, columns, band_pass=True)) for s in STRATEGIES}
-    assert count == {"acompcor": 22, "24P": 24, "6P": 6, "none": 0}
-    assert columns_for("none", columns, band_pass=False) == ["cosine00", "cosine01"]
-    # XCP-D's acompcor: motion, its derivatives, five components of each tissue.
-    assert set(columns_for("acompcor", columns, band_pass=True)) == (
-        {f"{m}{d}" for m in confounds.MOTION for d in ("", "_derivative1")}
-        | {f"{t}_comp_cor_0{i}" for t in "cw" for i in range(5)}
-    )
-
-
-def test_missing_columns_are_named():
-    with pytest.raises(InputDataError) as caught:
-        columns_for("acompcor", ["trans_x"], band_pass=True)
-    assert "w_comp_cor_04" in caught.value.message
-    assert "acompcor" in caught.value.message
-    assert caught.value.hint == confounds.MISSING_COLUMNS_HINT
+# --- filling -----------------------------------------------------------------------------------
 
 
 @settings(max_examples=40, deadline=None)

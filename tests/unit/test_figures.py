@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -193,6 +194,19 @@ def test_carpet_before_and_after_and_when_nothing_is_left(tmp_path, timing):
         _check(bold.plot_carpet(source, tissues, dvars, timing, path, denoised=denoised))
     unknown = np.zeros_like(tissues)
     _check(bold.plot_carpet(source, unknown, dvars, timing, tmp_path / "d.svg", denoised=kept))
+
+
+def test_displacement_as_measured_is_drawn_beside_that_without_breathing(tmp_path, timing):
+    parameters = RNG.normal(0, 0.01, (60, 6))
+    both = replace(timing, with_breathing_mm=timing.fd_mm + 2.0)
+    texts = {}
+    for name, each in (("plain", timing), ("both", both)):
+        path = tmp_path / f"{name}.svg"
+        _check(bold.plot_motion(parameters, each, path))
+        texts[name] = path.read_text(encoding="utf-8")
+    assert "as measured" in texts["both"]
+    assert "without breathing" in texts["both"]
+    assert "as measured" not in texts["plain"]
 
 
 def test_motion_without_censoring(tmp_path, timing):

@@ -12,7 +12,7 @@ from rls_bids.dataset import checks, prepared, prepared_checks, requests
 from rls_bids.dataset.plan import plan_text
 from rls_bids.dataset.prepared import index_prepared
 from rls_bids.errors import EXIT_DATA, InputDataError, UsageError
-from rls_bids.numerics.confounds import MISSING_COLUMNS
+from rls_bids.numerics.regressors import MISSING_COLUMNS
 from rls_bids.paths import RESERVED_NAME, TWO_DERIVATIVES
 from rls_bids.records import Note, Participant, PreparedRun
 from rls_bids.resources.grids import standard_grid

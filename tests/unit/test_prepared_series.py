@@ -138,6 +138,7 @@ def load(folder: Path, files: tuple[str, str], **options: object):
         space=SPACE,
         resolution="2",
         fd_threshold_mm=0.5,
+        repetition_time=2.0,
         version="1",
         **options,
     )

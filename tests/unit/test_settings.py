@@ -102,7 +102,7 @@ def test_contrast_text_and_no_covariates():
         ("anat__output_spaces", ["A:res-3"], limits.UNKNOWN_WORD),
         ("anat__skull_strip", "yes", limits.UNKNOWN_WORD),
         ("bold__ignore", ["sleep"], limits.UNKNOWN_WORD),
-        ("denoise__strategies", ["36P"], limits.UNKNOWN_WORD),
+        ("denoise__strategies", ["37P"], limits.UNKNOWN_WORD),
         ("analysis_level", "subject", limits.UNKNOWN_WORD),
         ("denoise__fd_threshold_mm", -0.1, limits.OUT_OF_RANGE),
         ("denoise__fd_threshold_mm", float("nan"), limits.OUT_OF_RANGE),

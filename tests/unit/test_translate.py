@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rls_bids.dataset.prepared_checks import component_metadata, read_confounds
-from rls_bids.numerics.confounds import columns_for, expand_motion, framewise_displacement
+from rls_bids.numerics.confounds import expand_motion, framewise_displacement
+from rls_bids.numerics.regressors import columns_for
 from rls_bids.numerics.translate import (
     component_names,
     count_marked,
