@@ -126,8 +126,9 @@ def amplitudes(
     -----
     With f = k / (n_volumes · dt) for k = 1 … n_volumes / 2,
 
-    .. math:: A(f) = \\sqrt{2\\,dt\\,|X(f)|^2 / N},\\quad ALFF = \\text{mean}_{low≤f≤high} A(f),
-       \\quad fALFF = \\sum_{low≤f≤high} A(f) / \\sum_{0<f≤Nyquist} A(f).
+    * A(f) = √(2 · dt · |X(f)|² / n_volumes),
+    * ALFF = mean of A(f) over low ≤ f ≤ high,
+    * fALFF = sum of A(f) over low ≤ f ≤ high / sum of A(f) over 0 < f ≤ Nyquist.
 
     The factor 2 is kept at the Nyquist frequency of an even number of volumes, so that white
     noise is flat up to there (a density whose integral is the variance has 1 in that bin). How
@@ -141,7 +142,7 @@ def amplitudes(
 
     Examples
     --------
-    A sine of amplitude 3 at the 8th of the 12 frequencies in the band:
+    A sine of amplitude 3 at one of the 12 frequencies in the band:
 
     >>> wave = 3 * np.sin(2 * np.pi * 8 * np.arange(100) / 100)[:, None]
     >>> found = amplitudes(wave, np.ones(100, dtype=bool), 2.0, (0.02, 0.075))

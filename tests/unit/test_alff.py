@@ -1,4 +1,4 @@
-"""Low-frequency amplitudes against planted sines and noise, numpy's FFT and scipy's Lomb-Scargle."""
+"""ALFF and fALFF against planted sines and noise, numpy's FFT and scipy's Lomb-Scargle."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,9 @@ def test_nyquist_with_gaps_is_the_fit_of_an_alternation():
     data = rng.standard_normal((int(mask.sum()), 1))
     columns = np.column_stack([np.ones(len(data)), (-1.0) ** np.flatnonzero(mask)])
     left = [np.linalg.lstsq(columns[:, :n], data, rcond=None)[1].item() for n in (1, 2)]
-    assert gapped_density(data, mask, 2.0)[-1].item() == pytest.approx(2 * 2.0 * (left[0] - left[1]))
+    assert gapped_density(data, mask, 2.0)[-1].item() == pytest.approx(
+        2 * 2.0 * (left[0] - left[1])
+    )
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.4, 0.8, 0.9])
@@ -139,7 +141,10 @@ def test_scale_shift_type_and_blocks(share, monkeypatch, tmp_path):
     mask = gaps(200, share, "bursts" if share else "none", rng)
     data = red_noise(200, 30, 0.4, rng)[mask]
     first = amplitudes(data, mask, 1.5, BAND)
-    doubled, shifted = amplitudes(-2 * data, mask, 1.5, BAND), amplitudes(data + 900, mask, 1.5, BAND)
+    doubled, shifted = (
+        amplitudes(-2 * data, mask, 1.5, BAND),
+        amplitudes(data + 900, mask, 1.5, BAND),
+    )
     assert np.allclose(doubled.alff, 2 * first.alff, rtol=1e-9)
     assert np.allclose(doubled.falff, first.falff, rtol=1e-9)
     assert np.allclose(shifted.alff, first.alff, rtol=1e-6)
@@ -200,9 +205,7 @@ def test_volumes_that_do_not_do_are_told():
     mask = np.arange(50) % 2 == 0
     with pytest.raises(RunRefused) as caught:
         amplitudes(data[mask], mask, 2.0, BAND)
-    assert caught.value.message == alff.NOT_TOLD.format(
-        n_kept=25, n_volumes=50, frequency_hz=0.25
-    )
+    assert caught.value.message == alff.NOT_TOLD.format(n_kept=25, n_volumes=50, frequency_hz=0.25)
 
 
 def test_golden_values_hold_while_the_version_stands():
