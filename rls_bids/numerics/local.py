@@ -98,7 +98,8 @@ def smooth_map(
     """
     has_value = np.isfinite(volume)
     smooth = np.full(volume.shape, np.nan)
-    smooth[has_value] = smooth_in_mask(volume[has_value][None], has_value, voxel_sizes_mm, fwhm_mm)
+    values = volume[has_value][None]
+    smooth[has_value] = smooth_in_mask(values, has_value, voxel_sizes_mm, fwhm_mm)[0]
     return smooth
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rls_bids import __version__
 from rls_bids.dataset import naming
+from rls_bids.measures import MEASURES
 from rls_bids.records import Entities, Note, Seed
 from rls_bids.reports.denoising import (
     designs_of,
@@ -14,6 +15,7 @@ from rls_bids.reports.denoising import (
     strategy_figures,
     unused_words,
 )
+from rls_bids.reports.local import local_sections, matrix_sections
 from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, generators, methods_text
 from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
@@ -38,7 +40,8 @@ ANAT_ONLY = "Only the anatomy was asked for (--anat-only)."
 PREPARED_ANATOMY = "The head was processed by {generator}, whose own report shows it."
 PREPARED_RUN = "Preprocessed by {generator}; its own report shows coregistration and distortion."
 LONGEST_CRASH = 20_000
-SESSION_PRODUCTS = ("seed_map",)
+SEED_MAP = "seed_map"
+SESSION_PRODUCTS = (SEED_MAP, "local_map", "relmat")
 
 RUN_COLUMNS = (
     ("Run", ""),
@@ -85,8 +88,11 @@ def collect_participant(
         sections.append(Section(anchor="runs", title="BOLD runs", text=(ANAT_ONLY,)))
     else:
         sections.append(_runs(root, label, results, settings))
-        maps = [result for result in results if result.product in SESSION_PRODUCTS]
-        sections += seed_sections(root, label, _sessions(results), maps, seeds, settings)
+        maps = [result for result in results if result.product == SEED_MAP]
+        sessions = _sessions(results)
+        sections += seed_sections(root, label, sessions, maps, seeds, settings)
+        sections += local_sections(root, label, sessions, results)
+        sections += matrix_sections(root, label, results)
     return ParticipantPage(
         label=label,
         version=__version__,
@@ -254,7 +260,7 @@ def _summary(label: str, results: Sequence[Result], settings: Settings) -> Secti
     """Return the table of the whole participant and one row a run and strategy."""
     sessions = _sessions(results)
     names = dict.fromkeys(session for session, _ in sessions if session)
-    maps = [result for result in results if result.product in SESSION_PRODUCTS]
+    maps = [result for result in results if result.product == SEED_MAP]
     lost = dict.fromkeys(
         str(result.metadata["Seed"]["Name"])
         for result in maps
@@ -318,7 +324,7 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
     computed = {
         result.entities["seed"]
         for result in results
-        if result.product in SESSION_PRODUCTS and "Missing" not in result.metadata
+        if result.product == SEED_MAP and "Missing" not in result.metadata
     }
     return Facts(
         brain_extraction=extraction.pop() if len(extraction) == 1 else "",
@@ -330,6 +336,7 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
         echoes=tuple(sorted(echoes)),
         preprocessing=_preprocessing(results) or generators(settings),
         seeds=tuple(seed for seed in seeds if naming.camel_label(seed.name) in computed),
+        measures=_measures(results),
         finished=tuple(
             stage
             for stage, is_done in (
@@ -341,6 +348,17 @@ def _facts(results: Sequence[Result], seeds: Sequence[Seed], settings: Settings)
             if is_done
         ),
     )
+
+
+def _measures(results: Iterable[Result]) -> tuple[str, ...]:
+    """Return the measures besides seed maps that were made, in the order of the table."""
+    made = {
+        str(result.metadata["Measure"]["Name"])
+        for result in results
+        if result.product == "local_map" and "Missing" not in result.metadata
+    }
+    made |= {"matrices" for r in results if r.product == "relmat" and "Missing" not in r.metadata}
+    return tuple(name for name in MEASURES if name in made)
 
 
 def read_crashes(

@@ -1,4 +1,4 @@
-"""The local measures on a participant's page: one picture a map."""
+"""Local measures and matrices on a participant's page: one picture each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +16,8 @@ CAPTION = (
     "{what} Shown as z over the voxels that have a value, on a grid of {size}, smoothed by "
     "{fwhm} mm; {minutes} min kept. Colours fade out below |z| = 0.5."
 )
+MATRIX_CAPTION = "Pearson r, {minutes} min kept, {df} residual degrees of freedom."
+LOST = " {n} parcels lie to less than half in the brain mask and are missing: {names}."
 
 
 def local_sections(
@@ -78,3 +80,31 @@ def _figure(root: Path, path: str, what: str, metadata: Mapping[str, Any]) -> Fi
     if left_out:
         caption += f" {' '.join(left_out)}"
     return figure_item(root, path, "localmap", MAP_NOT_DRAWN, name, caption)
+
+
+def matrix_sections(root: Path, label: str, results: Sequence[Result]) -> list[Section]:
+    """Return the section on correlation matrices, empty where none was made or tried."""
+    parts = []
+    for one in results:
+        if one.product != "relmat" or one.entities["meas"] != "pearsoncorrelation":
+            continue
+        entities: dict[str, Any] = {k: v for k, v in one.entities.items() if k != "meas"}
+        path = naming.figure(label, one.session, "matrix", **entities)
+        atlas, strategy = one.entities["seg"], one.entities["denoise"]
+        title = f"{run_title(one.session, one.run)}, {atlas}, denoised with {strategy}"
+        anchor = "-".join(["matrix", one.session or "", *sorted(entities.values())])
+        if "Missing" in one.metadata:
+            reason = str(one.metadata["Missing"])
+            figure = FigureItem(title=atlas, path=None, alt="", reason=reason)
+        else:
+            caption = MATRIX_CAPTION.format(
+                minutes=number(one.metadata.get("MinutesKept")),
+                df=number(one.metadata.get("DegreesOfFreedom")),
+            )
+            lost = [str(name) for name in one.metadata.get("MissingNodes", [])]
+            caption += LOST.format(n=len(lost), names=", ".join(lost)) if lost else ""
+            figure = figure_item(root, path, "matrix", MAP_NOT_DRAWN, atlas, caption)
+        parts.append(Section(anchor=anchor, title=capitalised(title), figures=(figure,)))
+    if not parts:
+        return []
+    return [Section(anchor="matrices", title="Matrices", parts=tuple(parts))]

@@ -39,6 +39,7 @@ class Facts:
     ``discarded`` and ``echoes`` are numbers a run of volumes at the start and of combined echoes.
     ``brain_extraction`` is the method's name in the mask's sidecar, ``slice_timing`` says whether
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
+    ``measures`` the names of the other measures that were,
     ``preprocessing`` the programs whose preprocessed series were read (none: our own),
     ``group`` are further sentences about the group level. ``finished`` names the stages of
     :data:`STAGES` that were done (``None``: all that were asked for).
@@ -53,6 +54,7 @@ class Facts:
     echoes: tuple[int, ...] = ()
     preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
+    measures: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
 
@@ -100,6 +102,8 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
             ("Denoising", wording.denoising_text(settings.denoise)),
             ("Seed connectivity", _seeds(known.seeds)),
         ]
+        if known.measures:
+            paragraphs.append(("Other measures", _measures(known.measures, settings)))
     done = STAGES if known.finished is None else known.finished
     paragraphs = [
         (title, NOT_DONE if title in STAGES and title not in done else text)
@@ -236,6 +240,22 @@ def _seeds(seeds: tuple[Seed, ...]) -> str:
     text = MEASURES["seed"].method + " Seed connectivity goes back to [@biswal1995]."
     places = [_seed_words(seed) for seed in seeds if seed.kind != "mean"]
     return text + (f" Seeds: {'; '.join(places)}." if places else "")
+
+
+def _measures(names: Iterable[str], settings: Settings) -> str:
+    """Describe the local measures and the matrices that were made."""
+    chosen = settings.measures
+    options = {
+        "alff": f" The band was {chosen.alff_low_hz:g} to {chosen.alff_high_hz:g} Hz.",
+        "centrality": (
+            f" The threshold was r = {chosen.dc_threshold:g}, the share {chosen.dc_density:g}."
+        ),
+        "matrices": f" Atlases: {', '.join(chosen.atlases)}.",
+    }
+    told = [MEASURES[name].method + options.get(name, "") for name in names]
+    if any(MEASURES[name].kind == "local" for name in names):
+        told.append(wording.LOCAL.format(fwhm=settings.denoise.smoothing_fwhm_mm))
+    return " ".join(told)
 
 
 def _seed_words(seed: Seed) -> str:

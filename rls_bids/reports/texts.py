@@ -101,6 +101,11 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             alt="Map in three planes through the middle, with axial slices below",
             caption="",
         ),
+        "matrix": Words(
+            title="Correlation matrix",
+            alt="Square of correlations between parcels, with lines between networks",
+            caption="",
+        ),
         "tmap": Words(
             title="t map",
             alt="Map of t in three planes through the seed, with axial slices below",

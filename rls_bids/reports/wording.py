@@ -41,6 +41,11 @@ FIELD: Mapping[str, str] = MappingProxyType(
 VOXELS: Mapping[str, str] = MappingProxyType(
     {"native": "the acquired size, the longest edge of all runs rounded up to 0.5 mm"}
 )
+LOCAL = (
+    "Maps of local measures were averaged over runs, weighted by the minutes kept, smoothed with "
+    "a Gaussian of {fwhm:g} mm full width at half maximum over the voxels that have a value, and "
+    "copied as multiples of their mean and as z over their voxels."
+)
 AVERAGE = "T1w images of one acquisition were aligned rigidly and averaged as far as they agreed. "
 SBREF = (
     "Where a run has a single-band reference, this image was the BOLD reference, aligned rigidly "

@@ -191,7 +191,7 @@ def add_atlases(
             )
         measures.connect([(select, matrices, [("selected", "selected")])])
         _add_matrix_outputs(measures, matrices, own.matrices, place, name)
-        status = workflow.get_node(f"status_{measures.name}")
+        status = workflow.get_node(f"status_{slug}")
         handed = f"{matrices.name}."
         workflow.connect([(status, measures, [("out", f"{handed}status")])])
         for field, node in lists.items():

@@ -29,6 +29,7 @@ ANAT_FIELDS = (
     *("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std"),
 )
 GRID_FIELDS = ("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
+MEASURES = "measures_"
 LOCAL_POINTS = [(f, f"inputnode.local_{f}") for f in ("points", "std_mask")]
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
 
@@ -216,7 +217,7 @@ def _add_strategy(
         template,
         stages.place,
         settings,
-        name=f"measures_{slug}",
+        name=f"{MEASURES}{slug}",
     )
     if stages.local_place:
         own = {name: stages.local[strategy][name] for name in unfinished.local}
@@ -238,7 +239,9 @@ def _merge_runs(
 ) -> None:
     """Collect one field of all runs into a list."""
     over_runs = pe.Node(
-        Merge(n_runs), name=f"{field}_{measures.name}", run_without_submitting=True
+        Merge(n_runs),
+        name=f"{field}_{measures.name.removeprefix(MEASURES)}",
+        run_without_submitting=True,
     )
     for index in range(n_runs):
         node = workflow.get_node(origin.format(index))

@@ -77,8 +77,10 @@ def test_two_strategies_share_everything_up_to_the_confounds(tmp_path, second):
     kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
     present = [kind for kind in SHARED if kind in kinds]
     assert {"EstimateMotion", "ResampleSeries", "ComputeConfounds"} <= set(present)
-    assert all(kinds[kind] == 1 for kind in present)
-    assert kinds["Denoise"] == kinds["PlotCarpet"] == kinds["PlotLoadings"] == 2
+    twice = ("ResampleSeries", "StandardPoints")  # on the grid of the local measures, too
+    assert all(kinds[kind] == 1 + (kind in twice) for kind in present)
+    assert kinds["PlotCarpet"] == kinds["PlotLoadings"] == 2
+    assert kinds["Denoise"] == 4
     labels = {"acompcor_gsr": "acompcorGsr", "acompcor:nocensor": "acompcorNocensor"}
     for label in ("acompcor", labels[second]):
         sources = sources_of(graph, f"denoise_{label}_0.nuisance_regression")
@@ -100,7 +102,7 @@ def test_censoring_is_off_where_it_was_asked_to_be(tmp_path):
         inputs = node_of(graph, f"denoise_{label}_0.nuisance_regression").inputs
         assert inputs.strategy == "acompcor"
     settings = settings_of(tmp_path, *names)
-    told = [processing_of(settings, name) for name in names]
+    told = [processing_of(settings, name, "2") for name in names]
     assert [each["MotionThresholdMm"] for each in told] == [0.5, 0.0]
     assert [each["Denoising"] for each in told] == list(names)
     stages, _ = staged(settings)
@@ -128,7 +130,7 @@ def test_an_edited_file_does_its_own_strategy_again_and_no_other(tmp_path):
     assert stamps[0] != stamps[1]
     assert "_denoise-myModel_" in first.designs["my_model"][0].products[0].path
     settings = settings_of(tmp_path, str(path))
-    assert processing_of(settings, "my_model")["DenoisingColumns"] == ["csf", "^rot_"]
+    assert processing_of(settings, "my_model", "2")["DenoisingColumns"] == ["csf", "^rot_"]
     moved = tmp_path / "elsewhere" / "my_model.yaml"
     moved.parent.mkdir()
     path.rename(moved)
@@ -190,7 +192,7 @@ def test_the_motion_filter_reaches_the_confounds_and_does_them_again(tmp_path):
     assert before.anat == after.anat
     assert before.runs[0].fingerprint != after.runs[0].fingerprint
     assert before.designs["6P"][0].fingerprint != after.designs["6P"][0].fingerprint
-    assert processing_of(settings, "6P")["MotionFilter"] == told
+    assert processing_of(settings, "6P", "2")["MotionFilter"] == told
 
 
 def test_an_alias_is_told_with_the_repetition_time(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from rls_bids.dataset.query import index_participants
+from rls_bids.measures import MEASURES
 from rls_bids.resources import default_seeds
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import build_settings
@@ -130,14 +131,44 @@ def test_the_series_is_interpolated_once(tmp_path: Path) -> None:
     }
     node = node_of(graph, "bold_0.resampling")
     assert node.inputs.in_file.endswith("sub-01_task-rest_bold.nii.gz")  # the raw file
-    interpolating = Counter(type(node.interface).__name__ for node in graph.nodes())
-    assert interpolating["ResampleSeries"] == 1
+    local = node_of(graph, "bold_0.resampling_local")
+    assert local.inputs.in_file == node.inputs.in_file  # local measures have a grid of their own
+    assert sources_of(graph, "bold_0.resampling_local")["points"] == "ses_rest.local_points.points"
+    kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
+    assert kinds["ResampleSeries"] == 2
+    alone = expand(tmp_path / "seeds", ONE_RUN, measures__names=("seed",))
+    kinds = Counter(type(node.interface).__name__ for node in alone.nodes())
+    assert (kinds["ResampleSeries"], kinds["Denoise"], kinds["LocalMaps"]) == (1, 1, 0)
+
+
+def test_a_native_grid_serves_the_local_measures_too(tmp_path: Path) -> None:
+    graph = expand(tmp_path, ONE_RUN, anat__resolution="native")
+    kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
+    assert kinds["StandardPoints"] == 1
+    assert sources_of(graph, "bold_0.resampling_local") == sources_of(graph, "bold_0.resampling")
+    assert sources_of(graph, "bold_0.confounds")["white_matter"].endswith("native_grid.WM_std")
+    assert sources_of(graph, "ses_rest.native_grid")["transform"].startswith("anat.normalisation")
+
+
+def test_every_measure_of_the_table_reaches_the_graph(tmp_path: Path) -> None:
+    graph = expand(tmp_path, TWO_RUNS, measures__atlases=("Power264", "Dosenbach160"))
+    kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
+    local = [name for name, measure in MEASURES.items() if measure.kind == "local"]
+    assert kinds["LocalMaps"] == kinds["PlotLocalMaps"] == len(local) == 3
+    assert (kinds["ParcelSeries"], kinds["Matrices"], kinds["PlotMatrix"]) == (4, 2, 2)
+    for name in local:
+        sources = sources_of(graph, f"measures_acompcor.local_{name}")
+        assert sources["filtered"].endswith("select_runs.local_denoised")
+        assert sources["unfiltered"].endswith("select_runs.local_unfiltered")
+    sources = sources_of(graph, "measures_acompcor.matrices_Power264")
+    assert sources["selected"].endswith("select_runs.selected")
 
 
 def test_every_run_has_its_own_branch_and_they_meet_in_the_measures(tmp_path: Path) -> None:
     graph = expand(tmp_path, TWO_RUNS)
     kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
-    assert kinds["EstimateMotion"] == kinds["ResampleSeries"] == kinds["Denoise"] == 2
+    assert kinds["EstimateMotion"] == 2
+    assert kinds["ResampleSeries"] == kinds["Denoise"] == 4  # also for local measures
     assert kinds["NormalizeToTemplate"] == 1
     assert kinds["SeedMaps"] == 3
     merged = sources_of(graph, "ses_rest.denoised_acompcor")
@@ -162,7 +193,8 @@ def test_every_session_has_its_own_anatomy(tmp_path: Path) -> None:
 
 
 def test_strategies_share_the_preprocessing(tmp_path: Path) -> None:
-    graph = expand(tmp_path, ONE_RUN, denoise__strategies=("acompcor", "24P"))
+    options = {"denoise__strategies": ("acompcor", "24P"), "measures__names": ("seed",)}
+    graph = expand(tmp_path, ONE_RUN, **options)
     kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
     assert kinds["ResampleSeries"] == kinds["ComputeConfounds"] == 1
     assert kinds["Denoise"] == kinds["PlotCarpet"] == 2

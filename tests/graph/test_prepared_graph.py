@@ -101,8 +101,13 @@ def test_sidecars_name_their_sources_and_the_program(tmp_path: Path) -> None:
         f"bids:fmriprep:sub-01/func/sub-01_task-rest_{STD}_desc-preproc_bold.nii.gz"
         in (table["Sources"])
     )
-    maps = next(node for node in nodes if type(node.interface).__name__ == "WriteManifest")
-    told = next(iter(maps.inputs.metadata.values()))
+    manifests = [node for node in nodes if type(node.interface).__name__ == "WriteManifest"]
+    told = next(
+        metadata
+        for node in manifests
+        for metadata in node.inputs.metadata.values()
+        if "Seed" in metadata
+    )
     assert told["Processing"]["Preprocessing"] == "fMRIPrep 25.2.0"
     assert told["Sources"][0].startswith("bids:fmriprep:")
 
