@@ -107,10 +107,11 @@ class PreparedRun:
     """One BOLD series that another program has preprocessed, in standard space.
 
     ``entities``, ``content`` and times are as in :class:`BoldRun`; ``content`` covers series,
-    mask and confounds. The first ``n_dropped`` of ``n_volumes`` are left out. ``generator`` names
-    the program, ``start_time`` and ``is_slice_timed`` are ``None`` where its sidecar is silent,
-    ``voxel_size_mm``, that of the acquisition, where nothing tells it; ``is_on_grid`` says whether
-    the series needs no interpolation.
+    mask and confounds. ``local_bold`` and ``local_mask`` are for local measures: on the acquired
+    grid if the program left such a series. The first ``n_dropped`` of ``n_volumes`` are left out.
+    ``generator`` names the program, ``start_time`` and ``is_slice_timed`` are ``None`` where its
+    sidecar is silent, ``voxel_size_mm``, that of the acquisition, where nothing tells it;
+    ``is_on_grid`` says whether the series needs no interpolation.
     """
 
     participant: str
@@ -118,6 +119,8 @@ class PreparedRun:
     entities: Entities
     bold: str
     mask: str
+    local_bold: str
+    local_mask: str
     confounds: str
     content: str
     voxel_size_mm: float | None

@@ -11,6 +11,8 @@ from rls_bids.dataset.derivatives import (
     TISSUES,
     UNKNOWN_GENERATOR,
     DataSet,
+    PreparedFiles,
+    best_resolution,
     companions,
     files_of,
     find_anatomy,
@@ -19,7 +21,7 @@ from rls_bids.dataset.derivatives import (
     run_key,
 )
 from rls_bids.dataset.description import content_hash, fingerprint
-from rls_bids.dataset.filters import BidsFile, Selection, default_queries, read_filters
+from rls_bids.dataset.filters import BidsFile, Query, Selection, default_queries, read_filters
 from rls_bids.dataset.prepared_checks import check_prepared
 from rls_bids.dataset.raw import excused, group_runs
 from rls_bids.dataset.requests import (
@@ -32,6 +34,7 @@ from rls_bids.dataset.requests import (
 )
 from rls_bids.errors import InputDataError
 from rls_bids.records import Note, Participant, PreparedAnatomy, PreparedRun
+from rls_bids.resources.templates import NATIVE
 from rls_bids.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
@@ -136,6 +139,7 @@ def _participant(
         run, checked = check_prepared(
             label,
             files,
+            _for_local(file, one.files, files, queries[0]),
             one.source.generator,
             settings,
             voxel_size_mm=acquired_size(file, label, one.files, settings.input.bids_dir),
@@ -156,6 +160,20 @@ def _participant(
         sessions=sessions,
         notes=tuple(excused(each) if sessions else each for each in notes),
     )
+
+
+def _for_local(
+    file: BidsFile, files: Sequence[BidsFile], main: PreparedFiles, mask: Query
+) -> PreparedFiles:
+    """Return the files of a run from which local measures come: not finer than acquired, if any.
+
+    Without ``res-`` the program kept the acquired voxel size.
+    """
+    same = {key: label for key, label in file.entities.items() if key != "res"}
+    own = [one for one in files if {k: v for k, v in one.entities.items() if k != "res"} == same]
+    (best,) = best_resolution(own, NATIVE)
+    found = companions(best, files, mask, {})
+    return found if best.entities.get("res") in (None, NATIVE) and found.mask else main
 
 
 def _choose(label: str, found: Sequence[Found]) -> tuple[list[tuple[BidsFile, Found]], list[Note]]:

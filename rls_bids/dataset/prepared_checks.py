@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rls_bids.dataset.derivatives import PreparedFiles
 from rls_bids.dataset.description import content_hash, fingerprint, read_json
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.errors import InputDataError
+from rls_bids.measures import MEASURES
 from rls_bids.numerics.confounds import MOTION, Table
 from rls_bids.numerics.regressors import columns_for
 from rls_bids.numerics.translate import DISPLACEMENT, count_marked, not_finite, translate
@@ -45,6 +47,10 @@ DROPPED = (
     "{path}: the first {n} volumes are left out ({n_marked} are marked as not in steady state)."
 )
 INTERPOLATED = "{path} has {found}; it is interpolated onto the output grid, {expected}."
+INFLATED = (
+    "{path} may be finer than acquired and there is no series with res-native or without res-: "
+    "local measures come from it, and regional homogeneity is too high by that interpolation."
+)
 TIME_FROM_HEADER = "{path}: RepetitionTime is taken from the header ({found:g} s)."
 GRID = "{x} × {y} × {z} voxels of {u:.3g} × {v:.3g} × {w:.3g} mm from ({a:g}, {b:g}, {c:g}) mm"
 
@@ -55,6 +61,7 @@ _GRID_TOLERANCE_MM = 1e-3
 def check_prepared(
     label: str,
     files: PreparedFiles,
+    local: PreparedFiles,
     generator: str,
     settings: Settings,
     *,
@@ -69,6 +76,8 @@ def check_prepared(
         The participant.
     files : PreparedFiles
         Series, mask and confounds.
+    local : PreparedFiles
+        Series and mask from which local measures come.
     generator : str
         Who made them.
     settings : Settings
@@ -95,11 +104,15 @@ def check_prepared(
         n_dropped = max(settings.bold.dummy_scans or 0, n_marked)
         _check_columns(files.confounds, table, n_dropped, settings)
         _check_length(path, header.shape[3], n_dropped)
-        content = _content(files, metadata) if hash_content else ""
+        if local.bold != files.bold:
+            _checked_images(replace(local, confounds=files.confounds), generator)
+        content = _content(files, local, metadata) if hash_content else ""
         is_on_grid, said = _grid_note(path, header, voxel_size_mm, settings)
     except InputDataError as error:
         return None, (checks.note_of(label, "failed", path, error.message, error.hint),)
     notes += [said] if said else []
+    if local.bold == files.bold and _is_local(settings):
+        notes.append(INFLATED.format(path=path))
     if n_dropped:
         notes.append(DROPPED.format(path=path, n=n_dropped, n_marked=n_marked))
     entities = files.bold.entities
@@ -111,6 +124,8 @@ def check_prepared(
         ),
         bold=path,
         mask=files.mask,
+        local_bold=local.bold.path,
+        local_mask=local.mask,
         confounds=files.confounds,
         content=content,
         voxel_size_mm=voxel_size_mm,
@@ -123,6 +138,11 @@ def check_prepared(
         is_on_grid=is_on_grid,
     )
     return run, tuple(checks.note_of(label, "info", path, message) for message in notes)
+
+
+def _is_local(settings: Settings) -> bool:
+    """Whether a measure is asked for that depends on the voxels of the acquisition."""
+    return any(MEASURES[name].kind == "local" for name in settings.measures.names)
 
 
 def _known(value: Any, kind: Any) -> Any:  # noqa: ANN401 - a value of a sidecar
@@ -304,9 +324,10 @@ def _check_columns(path: str, table: Table, n_dropped: int, settings: Settings) 
         raise InputDataError(message, NOT_NUMBERS_HINT)
 
 
-def _content(files: PreparedFiles, metadata: Mapping[str, Any]) -> str:
+def _content(files: PreparedFiles, local: PreparedFiles, metadata: Mapping[str, Any]) -> str:
     """Return the hash of everything that results depend on."""
-    images = [content_hash(path) for path in (files.bold.path, files.mask, files.confounds)]
+    own = (files.bold.path, files.mask, files.confounds, local.bold.path, local.mask)
+    images = [content_hash(path) for path in dict.fromkeys(own)]
     told = {key: metadata.get(key) for key in ("RepetitionTime", "SliceTimingCorrected")}
     components = component_metadata(files.confounds)
     masks = {name: each.get("Mask") for name, each in components.items() if isinstance(each, dict)}

@@ -32,7 +32,7 @@ def init_bold_wf(
     settings: Settings,
     *,
     name: str,
-    with_local: bool = False,
+    local: Place | None = None,
 ) -> pe.Workflow:
     """Build the preprocessing graph of one run.
 
@@ -40,7 +40,7 @@ def init_bold_wf(
     ------
     t1w, mask, dseg, GM, WM : the anatomy; WM_std, CSF_std : tissues on the standard grid
     points, std_mask : where each standard voxel lies in the T1w image
-    local_points, local_std_mask : the same of the grid of local measures, if `with_local`
+    local_points, local_std_mask : the same of the grid `local`, if it is another one
 
     Outputs
     -------
@@ -84,11 +84,14 @@ def init_bold_wf(
         _add_fieldmap(workflow, bold_run.fieldmap, bold_run.bold)
     if settings.bold.in_t1w_space:
         _add_t1w_space(workflow, bold_run, settings)
-    if with_local:
-        points = [("local_points", "points"), ("local_std_mask", "std_mask")]
-        local = _add_resampling(workflow, bold_run, settings, (inputnode, points), name="local")
+    if local:
+        finer = resampling
+        if local.size_mm != place.size_mm:
+            points = [("local_points", "points"), ("local_std_mask", "std_mask")]
+            own = (inputnode, points)
+            finer = _add_resampling(workflow, bold_run, settings, own, name="local")
         fields = [("series", "local_series"), ("mask", "local_mask")]
-        workflow.connect([(local, outputnode, fields)])
+        workflow.connect([(finer, outputnode, fields)])
     add_outputs(workflow, stage, place, bold_run, settings.denoise)
     return workflow
 

@@ -8,6 +8,9 @@ from rls_bids.settings import DenoiseSettings
 from rls_bids.workflows.sinks import add_figure_sink, add_series_sink, add_sink
 from rls_bids.workflows.stage import Place, Stage
 
+GRIDS = ("", "_t1w", "_local")
+"""Ends of the keys of images, and of the nodes that make them."""
+
 
 def add_outputs(
     workflow: pe.Workflow, stage: Stage, place: Place, bold_run: BoldRun, denoise: DenoiseSettings
@@ -21,10 +24,11 @@ def add_outputs(
         "confounds": ("confounds", "confounds"),
         "outliers": ("confounds", "outliers"),
     }
-    for suffix in ("", "_t1w"):
+    for suffix in GRIDS:
         if f"boldref_std{suffix}" in stage:
-            sources[f"boldref_std{suffix}"] = (f"resampling{suffix}", "boldref_std")
-            sources[f"bold_mask_std{suffix}"] = (f"resampling{suffix}", "mask")
+            made_by = f"resampling{suffix}" if f"resampling{suffix}" in node else "resampling"
+            sources[f"boldref_std{suffix}"] = (made_by, "boldref_std")
+            sources[f"bold_mask_std{suffix}"] = (made_by, "mask")
     sinks = {
         key: add_sink(workflow, stage.product(key), place, node[source], field)
         for key, (source, field) in sources.items()
@@ -35,10 +39,10 @@ def add_outputs(
     )
     if "reference" in node:
         workflow.connect(node["reference"], "metadata", sinks["boldref"], "metadata_file")
-    for suffix in ("", "_t1w"):
+    for suffix in GRIDS:
         if f"preproc_bold{suffix}" in stage:
             resampling, series = (
-                node[f"resampling{suffix}"],
+                node.get(f"resampling{suffix}", node["resampling"]),
                 stage.product(f"preproc_bold{suffix}"),
             )
             add_series_sink(workflow, series, place, (resampling, "series"), (resampling, "mask"))

@@ -1,5 +1,7 @@
 """The graphs of the second door: from another program's output to what denoising starts from."""
 
+from dataclasses import replace
+
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
@@ -69,7 +71,9 @@ def init_prepared_wf(
     load = _load(run, place, template, denoise, name="preprocessed_series")
     if local:
         is_same = local.size_mm == place.size_mm
-        own = load if is_same else _load(run, local, template, denoise, name="local_series")
+        given = replace(run, bold=run.local_bold, mask=run.local_mask)
+        is_same = is_same and run.local_bold == run.bold
+        own = load if is_same else _load(given, local, template, denoise, name="local_series")
         fields = [("series", "local_series"), ("mask", "local_mask")]
         workflow.connect([(own, outputnode, fields)])
     motion = pe.Node(

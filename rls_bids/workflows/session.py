@@ -129,16 +129,16 @@ def _add_run(
     if isinstance(run, PreparedRun):
         bold = init_prepared_wf(run, stage, place, local, template, settings.denoise, name=name)
     else:
-        bold = init_bold_wf(run, stage, place, settings, name=name, with_local=bool(local))
+        bold = init_bold_wf(run, stage, place, settings, name=name, local=local)
         points = workflow.get_node("standard_points")
-        finer = workflow.get_node("local_points") or points
+        finer = workflow.get_node("local_points")
         anatomy = ("t1w", "mask", "dseg", "GM", "WM")
         workflow.connect(
             [
                 (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),
                 (grid, bold, [(f, f"inputnode.{f}") for f in ("WM_std", "CSF_std")]),
                 (points, bold, [(f, f"inputnode.{f}") for f in ("points", "std_mask")]),
-                *([(finer, bold, LOCAL_POINTS)] if local else []),
+                *([(finer, bold, LOCAL_POINTS)] if finer else []),
             ]
         )
     for strategy, designs in stages.designs.items():

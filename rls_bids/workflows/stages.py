@@ -5,13 +5,12 @@ in its sidecar. The builders leave finished stages out, so that a second run rec
 with or without the work directory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
-from rls_bids.dataset.fieldmaps import fieldmap_files
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import correlation, resample
 from rls_bids.records import (
@@ -29,18 +28,15 @@ from rls_bids.workflows.matrices import AtlasStages, atlas_stages
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     AVERAGE_VERSION,
-    PREPROCESSING,
-    distortion_of,
-    echoes_of,
     preprocessing_of,
     processing_of,
     seed_metadata,
-    timing_of,
 )
 from rls_bids.workflows.nuisance import VERSION as NUISANCE_VERSION
-from rls_bids.workflows.nuisance import check_columns, design_parameters, motion_filter_of
+from rls_bids.workflows.nuisance import check_columns, design_parameters
 from rls_bids.workflows.prepared_stages import prepared_anat_stage, prepared_stage
 from rls_bids.workflows.quality import quality_stage
+from rls_bids.workflows.run_stages import run_stage
 from rls_bids.workflows.stage import (
     Place,
     Product,
@@ -66,7 +62,6 @@ __all__ = [
 ]
 
 TISSUES = ("GM", "WM", "CSF")
-T1W_STD = {"space": "T1w"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,93 +133,6 @@ def anat_stage(
         naming.figure(*owner, what) for what in ("brainmask", "tissue", "normalization")
     )
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
-
-
-def run_stage(run: BoldRun, anat: Stage, place: Place, settings: Settings) -> Stage:
-    """Return what preprocessing of one BOLD run writes."""
-    bold = {key: value for key, value in asdict(settings.bold).items() if key != "in_t1w_space"}
-    stamp = fingerprint(
-        anat=anat.fingerprint,
-        content=run.content,
-        repetition_time=run.repetition_time,
-        slice_timing=run.slice_timing,
-        slice_encoding_direction=run.slice_encoding_direction,
-        dummy_scans=run.dummy_scans,
-        settings=bold,
-        grid=[place.resolution, place.size_mm],
-        fd_threshold_mm=settings.denoise.fd_threshold_mm,
-        motion_filter=motion_filter_of(settings.denoise),
-        versions=[kernel.VERSION for kernel in PREPROCESSING],
-    )
-    owner = (run.participant, run.session)
-    entities: dict[str, Any] = dict(run.entities)
-    sources = [
-        *run.images,
-        *(*fieldmap_files(run.fieldmap), *([run.sbref] if run.sbref else [])),
-        f"{place.output_dir}/{anat.product('t1w').path}",
-    ]
-    told = timing_of(run, settings.bold) | distortion_of(run) | echoes_of(run)
-    spaces = [place.std, *([T1W_STD] if settings.bold.in_t1w_space else [])]
-    products = tuple(
-        make_product(
-            place,
-            stamp,
-            key if std != T1W_STD else f"{key}_t1w",
-            naming.derivative(key, run.participant, run.session, **entities, **std),
-            description,
-            sources,
-            **extra,
-        )
-        for key, description, std, extra in (
-            *_run_products(told, run),
-            *_run_images(told, run, spaces, is_full=settings.run.level == "full"),
-        )
-    )
-    names = ["coregistration", "motion", *(["distortion"] if run.fieldmap else [])]
-    figures = tuple(naming.figure(*owner, what, **entities) for what in names)
-    return Stage(fingerprint=stamp, products=products, figures=figures)
-
-
-def _run_products(
-    told: dict[str, object], run: BoldRun
-) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    """Yield key, description, entities of the grid and more metadata of each product of a run."""
-    yield (
-        "boldref",
-        (
-            "Single-band reference, aligned to the mean after head motion correction"
-            if run.sbref
-            else "Mean of the volumes after head motion correction"
-        )
-        + (", distortion taken off." if told["DistortionCorrection"] else "."),
-        {},
-        {"SkullStripped": False, "DistortionCorrection": told["DistortionCorrection"]},
-    )
-    yield "hmc_xfm", "Head motion: one rigid transform a volume.", {}, {}
-    yield (
-        "boldref_to_t1w_xfm",
-        "Rigid coregistration of the BOLD reference to the T1w image.",
-        {},
-        {},
-    )
-    yield "confounds", "Confounding time series.", {}, told
-    yield "outliers", "Volumes that exceed the motion threshold: one column each.", {}, {}
-
-
-def _run_images(
-    told: dict[str, object], run: BoldRun, spaces: Sequence[dict[str, Any]], *, is_full: bool
-) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    """Yield the same of the images in each space: reference, mask and, in full, the series."""
-    for space in spaces:
-        where = "on the axes of the T1w image" if space == T1W_STD else "on the standard grid"
-        stripped = {"SkullStripped": True}
-        yield "boldref_std", f"Temporal mean {where}, inside the brain.", space, stripped
-        mask = f"Brain voxels {where} inside the field of view of every volume."
-        yield "bold_mask_std", mask, space, {"Type": "Brain"}
-        if is_full:
-            series = f"Preprocessed BOLD series {where}, inside the brain."
-            times = {"RepetitionTime": run.repetition_time, **told}
-            yield "preproc_bold", series, space, stripped | times
 
 
 def design_stage(
@@ -363,7 +271,7 @@ def stages_of(
     runs = tuple(
         prepared_stage(run, anat, place, settings)
         if isinstance(run, PreparedRun)
-        else run_stage(run, anat, place, settings)
+        else run_stage(run, anat, place, on_local, settings)
         for run in session.runs
     )
     designs = {

@@ -17,6 +17,7 @@ import pytest
 
 from rls_bids.dataset.naming import camel_label
 from rls_bids.dataset.walk import walk
+from rls_bids.measures import LOCAL_STATS
 from rls_bids.phantom.fmriprep import write_derivative
 from rls_bids.phantom.spec import CohortSpec
 from rls_bids.resources import default_seeds
@@ -160,6 +161,7 @@ def test_the_two_doors_agree(road: Road, tmp_path: Path) -> None:
     again = call(road.bids, out, "participant", "-w", tmp_path / "w", "-d", derivative, *common)
     assert again.status == 0, again.err
     func = f"sub-{label}/func/sub-{label}_task-rest_{STD}_denoise-acompcor"
+    check_other_measures(full, out, func)
     for seed in default_seeds():
         for stat in ("fisherz", "pearsonr"):
             name = f"{func}_seed-{camel_label(seed.name)}_stat-{stat}_statmap"
@@ -170,3 +172,15 @@ def test_the_two_doors_agree(road: Road, tmp_path: Path) -> None:
             told = [json.loads((root / f"{name}.json").read_text()) for root in (full, out)]
             assert [told[0][key] for key in TOLD] == [told[1][key] for key in TOLD]
     assert walk(out) == []
+
+
+def check_other_measures(full: Path, out: Path, func: str) -> None:
+    """Local measures come from the series on the acquired grid, matrices from the other one."""
+    for stat in LOCAL_STATS:
+        name = f"{func.replace('res-2', 'res-native')}_stat-{stat}_boldmap"
+        ours = nib.load(full / f"{name}.nii.gz").get_fdata()
+        assert abs(ours).max() > 0
+        np.testing.assert_array_equal(nib.load(out / f"{name}.nii.gz").get_fdata(), ours)
+    for measure in ("pearsoncorrelation", "partialcorrelation"):
+        name = f"{func.replace('_res-2', '_seg-Seitzman300')}_meas-{measure}_relmat.tsv"
+        assert (out / name).read_bytes() == (full / name).read_bytes()

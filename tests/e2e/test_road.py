@@ -13,6 +13,7 @@ import pytest
 
 from rls_bids.dataset.naming import camel_label
 from rls_bids.dataset.walk import walk
+from rls_bids.measures import LOCAL_STATS
 from rls_bids.resources import default_seeds
 from tests.e2e.conftest import Road, call
 
@@ -41,7 +42,17 @@ def promised(label: str) -> set[str]:
         for seed in default_seeds()
         for stat in ("pearsonr", "fisherz")
     ]
-    others = {
+    native = STD.replace("res-2", "res-native")
+    images += [
+        f"{func}_{native}_denoise-acompcor_stat-{stat}{scale}_boldmap"
+        for stat in LOCAL_STATS
+        for scale in ("", "_desc-meannorm", "_desc-zstd")
+    ]
+    parcels = f"{func}_{STD.removesuffix('_res-2')}_seg-Seitzman300_denoise-acompcor"
+    tables = [f"{parcels}_stat-{stat}_timeseries" for stat in ("mean", "coverage")]
+    tables += [f"{parcels}_meas-{kind}correlation_relmat" for kind in ("pearson", "partial")]
+    tables += [f"{parcels}_meas-fisherz_desc-{sets}_relmat" for sets in ("networks", "lobes")]
+    others = dict.fromkeys(tables, ".tsv") | {
         f"{anat}_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm": ".h5",
         f"{anat}_from-MNI152NLin2009cAsym_to-T1w_mode-image_xfm": ".h5",
         f"{func}_from-boldref_to-T1w_mode-image_xfm": ".txt",

@@ -145,7 +145,9 @@ def test_a_native_grid_serves_the_local_measures_too(tmp_path: Path) -> None:
     graph = expand(tmp_path, ONE_RUN, anat__resolution="native")
     kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
     assert kinds["StandardPoints"] == 1
-    assert sources_of(graph, "bold_0.resampling_local") == sources_of(graph, "bold_0.resampling")
+    assert kinds["ResampleSeries"] == 1
+    series = sources_of(graph, "ses_rest.local_acompcor_0")["series"]
+    assert series == "ses_rest.bold_0.resampling.series"
     assert sources_of(graph, "bold_0.confounds")["white_matter"].endswith("native_grid.WM_std")
     assert sources_of(graph, "ses_rest.native_grid")["transform"].startswith("anat.normalisation")
 
@@ -217,6 +219,10 @@ def test_level_full_also_writes_the_series(tmp_path: Path) -> None:
     minimal = expand(tmp_path / "a", ONE_RUN)
     full = expand(tmp_path / "b", ONE_RUN, run__level="full")
     assert names_of(full) - names_of(minimal) == {
+        "ses_rest.bold_0.ds_boldref_std_local",
+        "ses_rest.bold_0.ds_bold_mask_std_local",
+        "ses_rest.bold_0.unmask_preproc_bold_local",
+        "ses_rest.bold_0.ds_preproc_bold_local",
         "ses_rest.bold_0.unmask_preproc_bold",
         "ses_rest.bold_0.ds_preproc_bold",
         "ses_rest.denoise_acompcor_0.unmask_denoised_bold",
