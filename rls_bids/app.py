@@ -191,7 +191,7 @@ def run_group(settings: Settings) -> int:
     write_dataset_description(root, settings.input.bids_dir, __version__)
     write_citation(*group_facts(plan, settings))
     _save_settings(settings, naming.log_dir(None, run_id))
-    place = place_of(settings, plan.size_mm)
+    place = place_of(settings)
     stages = group_stages(plan, place)
     notes = [each.note for each in plan.unfit]
     if not (settings.run.reports_only or settings.run.boilerplate_only):

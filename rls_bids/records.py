@@ -298,6 +298,22 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What is compared between groups: the connectivity of a seed, or one local measure.
+
+    ``name`` is for readers; ``seeds`` are the members of the seed and, last, its own record, none
+    for a local measure. ``measure`` is the label after ``meas-``, ``scale`` the copy of a local
+    measure, ``resolution`` the label of the grid.
+    """
+
+    name: str
+    measure: str
+    resolution: str
+    seeds: tuple[Seed, ...] = ()
+    scale: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupInput:
     """One participant's map with the covariates that its sidecar reports, and its fingerprint.
 

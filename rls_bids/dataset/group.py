@@ -1,7 +1,7 @@
 """A group level before anything is computed: for each seed, who is compared, and who is not."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from rls_bids.dataset.participants import (
 from rls_bids.dataset.query import query_group
 from rls_bids.dataset.results import GroupMaps
 from rls_bids.errors import InputDataError
-from rls_bids.records import GroupInput, Note, Seed
+from rls_bids.measures import MEASURES
+from rls_bids.records import Compared, GroupInput, Note
 from rls_bids.resources.spaces import seeds_in_space
 from rls_bids.settings import InputSettings, Settings
 
@@ -50,34 +51,39 @@ TABLE_COLUMNS: Mapping[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SeedDesign:
-    """One seed's comparison with one denoising strategy.
+class MapDesign:
+    """One comparison with one denoising strategy.
 
-    ``seeds`` are the records of the seed's members and, last, its own; ``fingerprint`` changes
-    with any map, with the design and with the contrast.
+    ``fingerprint`` changes with any map, with the design and with the contrast.
     """
 
     strategy: str
     task: str
-    seeds: tuple[Seed, ...]
+    compared: Compared
     result: DesignResult
     fingerprint: str
 
     @property
     def key(self) -> tuple[str, str]:
-        """Strategy and seed, which tell the comparisons of one call apart."""
-        return self.strategy, self.seeds[-1].name
+        """Strategy and what is compared, which tell the comparisons of one call apart."""
+        return self.strategy, self.compared.name
 
     @property
     def entities(self) -> dict[str, str]:
         """Entities that all its results share, but the grid."""
+        own = {"seed": self.compared.name} if self.compared.seeds else {}
         return {
             "task": self.task,
             "denoise": self.strategy,
-            "seed": self.seeds[-1].name,
-            "meas": "fisherz",
+            **own,
+            "meas": self.compared.measure,
             "contrast": naming.contrast_label(*self.result.groups),
         }
+
+    @property
+    def size_mm(self) -> str:
+        """Edge of the voxels of its maps, which are equally processed."""
+        return self.result.inputs[0].size_mm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,20 +110,12 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupPlan:
-    """All comparisons of one call: ``model`` names them, ``table`` is participants.tsv.
-
-    ``size_mm`` is the edge of the voxels of all maps.
-    """
+    """All comparisons of one call: ``model`` names them, ``table`` is participants.tsv."""
 
     model: str
     table: "pd.DataFrame"
-    designs: tuple[SeedDesign, ...]
+    designs: tuple[MapDesign, ...]
     unfit: tuple[Unfit, ...]
-
-    @property
-    def size_mm(self) -> str:
-        """Edge of the voxels of the maps, which are equally processed."""
-        return self.designs[0].result.inputs[0].size_mm
 
 
 def plan_group(settings: Settings) -> GroupPlan:
@@ -131,7 +129,7 @@ def plan_group(settings: Settings) -> GroupPlan:
         No maps, no participants.tsv, or no seed that can be compared (the first one's reason).
     """
     table = _requested(read_participants(settings.input.bids_dir), settings.input)
-    designs: list[SeedDesign] = []
+    designs: list[MapDesign] = []
     unfit: list[Unfit] = []
     for strategy in settings.denoise.strategies:
         maps = query_group(
@@ -141,11 +139,11 @@ def plan_group(settings: Settings) -> GroupPlan:
             resolution=settings.anat.resolution,
         )
         absent = _absent(table, maps, strategy, settings.input)
-        for label, seed in _wanted(maps, settings).items():
+        for label, compared in _wanted(maps, settings).items():
             try:
-                designs.append(_seed_design(label, maps, table, absent, strategy, settings))
+                designs.append(_map_design(label, maps, table, absent, strategy, settings))
             except InputDataError as error:
-                unfit.append(Unfit(strategy=strategy, seed=seed.name, error=error))
+                unfit.append(Unfit(strategy=strategy, seed=compared.name, error=error))
     if not designs:
         raise unfit[0].error
     model = naming.camel_label(settings.group.group_column)
@@ -187,36 +185,49 @@ def _why_no_map(root: Path, label: str, strategy: str) -> str:
     )
 
 
-def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Seed]:
+def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
+    """Return what to compare by label: seeds in the order of their table, then local measures."""
+    names = settings.measures.names
+    stats = [f"stat-{stat.name}" for name in names for stat in MEASURES[name].stats]
+    local = {label: maps.compared[label] for label in stats if label in maps.compared}
+    return (_wanted_seeds(maps, settings) if "seed" in names else {}) | local
+
+
+def _wanted_seeds(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
     """Return the seeds to compare by label: those of the seeds file, or all that have maps."""
+    found = {label: each for label, each in maps.compared.items() if each.seeds}
     seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
     asked = {naming.camel_label(seed.name): seed for seed in seeds}
     if settings.measures.seeds_file:
-        return {label: maps.seeds.get(label, seed) for label, seed in asked.items()}
-    others = sorted(set(maps.seeds) - set(asked), key=natural_key)
-    order = [*(label for label in asked if label in maps.seeds), *others]
-    return {label: maps.seeds[label] for label in order}
+        resolution = settings.anat.resolution
+        return {
+            label: found.get(label)
+            or Compared(name=seed.name, measure="fisherz", resolution=resolution, seeds=(seed,))
+            for label, seed in asked.items()
+        }
+    others = sorted(set(found) - set(asked), key=natural_key)
+    order = [*(label for label in asked if label in found), *others]
+    return {label: found[label] for label in order}
 
 
-def _seed_design(
+def _map_design(
     label: str,
     maps: GroupMaps,
     table: "pd.DataFrame",
     absent: Mapping[str, str],
     strategy: str,
     settings: Settings,
-) -> SeedDesign:
+) -> MapDesign:
     inputs = maps.inputs.get(label, ())
     missing = {**absent, **maps.missing.get(label, {})}
     if not inputs:
         reasons = "; ".join(dict.fromkeys(missing.values())) or "it was not computed"
         raise InputDataError(NOBODY.format(seed=label, reasons=reasons))
     result = build_design(inputs, table, settings.group, missing)
-    members = (maps.seeds.get(naming.camel_label(name)) for name in maps.seeds[label].members)
-    return SeedDesign(
+    return MapDesign(
         strategy=strategy,
         task=maps.task,
-        seeds=(*(seed for seed in members if seed), maps.seeds[label]),
+        compared=_with_members(maps.compared[label], maps),
         result=result,
         fingerprint=fingerprint(
             maps=[(one.participant, one.fingerprint) for one in result.inputs],
@@ -227,7 +238,15 @@ def _seed_design(
     )
 
 
-def participants_of(design: SeedDesign, table: "pd.DataFrame", settings: Settings) -> Any:  # noqa: ANN401 - a DataFrame
+def _with_members(compared: Compared, maps: GroupMaps) -> Compared:
+    """Put the members of a mean of seeds before it."""
+    names = [name for seed in compared.seeds for name in seed.members]
+    found = (maps.compared.get(naming.camel_label(name)) for name in names)
+    members = [seed for each in found if each for seed in each.seeds]
+    return replace(compared, seeds=(*members, *compared.seeds))
+
+
+def participants_of(design: MapDesign, table: "pd.DataFrame", settings: Settings) -> Any:  # noqa: ANN401 - a DataFrame
     """Return one row for every participant, in the model or not, with what the model took.
 
     Returns
@@ -261,7 +280,7 @@ def _measured(one: GroupInput | None) -> dict[str, float | None]:
     return dict(zip(MEASURED, values, strict=True))
 
 
-def design_path(design: SeedDesign, model: str) -> str:
+def design_path(design: MapDesign, model: str) -> str:
     """Return the relative path of the design matrix of a seed."""
     return naming.group_table(model, "design", **design.entities)
 
@@ -288,7 +307,7 @@ def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
 
 
 def _write_table(
-    path: str, text: str, about: Mapping[str, Any], design: SeedDesign, chosen: InputSettings
+    path: str, text: str, about: Mapping[str, Any], design: MapDesign, chosen: InputSettings
 ) -> None:
     """Write a table and its sidecar, unless both say so already."""
     root = Path(chosen.output_dir)
@@ -300,7 +319,7 @@ def _write_table(
     write_json(root / naming.sidecar(path), metadata)
 
 
-def _sources(design: SeedDesign, chosen: InputSettings) -> Iterator[str]:
+def _sources(design: MapDesign, chosen: InputSettings) -> Iterator[str]:
     files: Sequence[str] = [one.path for one in design.result.inputs]
     for file in (f"{chosen.bids_dir}/participants.tsv", *files):
         yield bids_uri(file, chosen.output_dir, chosen.bids_dir)

@@ -94,7 +94,7 @@ def group_plan_text(plan: GroupPlan, settings: Settings) -> str:
     for design in plan.designs:
         result = design.result
         first, second = result.groups
-        seed = design.seeds[-1].name
+        seed = design.compared.name
         lines.append(
             f"  compare {seed:<16} {first} ({result.n_first}) > {second} ({result.n_second}), "
             f"{design.strategy}"

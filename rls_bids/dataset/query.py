@@ -29,7 +29,7 @@ from rls_bids.dataset.requests import (
     filter_step,
     requested_labels,
 )
-from rls_bids.dataset.results import GroupMaps, group_maps, select_maps
+from rls_bids.dataset.results import GroupMaps, group_maps, is_compared, select_maps
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.records import Participant
 from rls_bids.settings import BoldSettings, InputSettings
@@ -175,15 +175,14 @@ def query_group(
     if not (Path(root) / "dataset_description.json").is_file():
         raise InputDataError(NO_RESULTS.format(path=root), NO_RESULTS_HINT)
     found = [parse(path) for path in _index_own(root)]
-    found = [one for one in found if dict(one.entities)["stat"] == "fisherz"]
-    found = [one for one in found if "run" not in dict(one.entities)]
+    found = [one for one in found if is_compared(one)]
     if not found:
         raise InputDataError(NO_RESULTS.format(path=root), NO_RESULTS_HINT)
     return group_maps(root, select_maps(found, input_settings, denoise, (space, resolution)))
 
 
 def _index_own(root: str) -> list[str]:
-    """Return the relative paths of seed maps, those that only a sidecar stands for included."""
+    """Return the relative paths of maps, those that only a sidecar stands for included."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     indexer = BIDSLayoutIndexer(
@@ -192,7 +191,7 @@ def _index_own(root: str) -> list[str]:
     own = resources.files("rls_bids.dataset") / "entities.json"
     config = ["bids", "derivatives", str(own)]
     layout = BIDSLayout(root, validate=False, indexer=indexer, config=config)
-    listed = layout.get(suffix="statmap", return_type="filename")
+    listed = layout.get(suffix=["statmap", "boldmap"], return_type="filename")
     _close(layout)
     maps = (Path(path).relative_to(layout.root).as_posix() for path in listed)
     return sorted({path.replace(".json", ".nii.gz") for path in maps}, key=natural_key)

@@ -9,7 +9,9 @@ from rls_bids.dataset.description import canonical_json, content_hash, read_json
 from rls_bids.dataset.filters import BidsFile, Query, read_filters, select
 from rls_bids.dataset.naming import Parsed, camel_label, derivative, sidecar
 from rls_bids.errors import InputDataError, UsageError
-from rls_bids.records import GroupInput, Seed
+from rls_bids.measures import MEASURES
+from rls_bids.records import Compared, GroupInput, Seed
+from rls_bids.resources.templates import NATIVE
 from rls_bids.settings import InputSettings
 
 NO_MAP_FITS = "No seed map fits {wanted}."
@@ -21,6 +23,14 @@ MANY_TASKS_HINT = "Choose with --task-id."
 BAD_SIDECAR = "{path} lacks what a group model needs, or it is no number ({reason})."
 
 
+SEED_MAP = "seed_map"
+SCALES = {
+    stat.name: stat.group_scale
+    for measure in MEASURES.values()
+    for stat in measure.stats
+    if stat.is_compared and measure.kind in ("seed", "local")
+}
+"""The copy by which groups are compared, by the name of a map."""
 _GROUP_NAMES = ("task", "space", "res", "denoise")
 _PLACE = ("Kind", "CentreMm", "RadiusMm", "Mask", "Members", "Space")
 """What makes a seed the same seed, among what its maps' sidecars say of it."""
@@ -28,14 +38,15 @@ _PLACE = ("Kind", "CentreMm", "RadiusMm", "Mask", "Members", "Space")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMaps:
-    """Our own maps by seed label, and (by seed and participant) why a map is missing.
+    """Our own maps by label, and (by label and participant) why a map is missing.
 
-    ``seeds`` are the records that the sidecars tell; ``task`` is that of all maps.
+    Labels are those of seeds, and the names of local maps in front of which stands ``stat-``.
+    ``compared`` says what each is, as the sidecars tell; ``task`` is that of all maps.
     """
 
     inputs: dict[str, tuple[GroupInput, ...]]
     missing: dict[str, dict[str, str]]
-    seeds: dict[str, Seed]
+    compared: dict[str, Compared]
     task: str
 
 
@@ -43,6 +54,8 @@ def select_maps(
     found: Sequence[Parsed], input_settings: InputSettings, denoise: str, grid: tuple[str, str]
 ) -> list[Parsed]:
     """Return the maps that fit labels, task, strategy and grid (space, resolution).
+
+    Local maps fit on the native grid, whatever the resolution is.
 
     Raises
     ------
@@ -60,7 +73,13 @@ def select_maps(
     chosen = read_filters(input_settings.bids_filter_file).get("bold", {})
     wanted |= {name: labels for name, labels in chosen.items() if name in ("acq", "ce", "rec")}
     excluded = input_settings.exclude_participant_labels
-    left = [one for one in found if _fits(one, wanted) and one.participant not in excluded]
+    of_local = wanted | {"res": (NATIVE,)}
+    left = [
+        one
+        for one in found
+        if _fits(one, wanted if one.product == SEED_MAP else of_local)
+        and one.participant not in excluded
+    ]
     if not left:
         raise UsageError(
             NO_MAP_FITS.format(wanted=_list_wanted(wanted)),
@@ -95,34 +114,56 @@ def _list_found(found: Sequence[Parsed]) -> str:
 
 
 def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
-    """Read the sidecars; one map a participant, session and seed."""
+    """Read the sidecars; one map a participant, session and label."""
     inputs: dict[str, list[GroupInput]] = {}
     missing: dict[str, dict[str, str]] = {}
-    seeds: dict[str, Seed] = {}
+    compared: dict[str, Compared] = {}
     seen: dict[tuple[str, str | None, str], str] = {}
     for one in found:
         entities = dict(one.entities)
-        seed, participant = entities["seed"], one.participant or ""
-        path = derivative("seed_map", participant, one.session, **entities)
-        other = seen.setdefault((participant, one.session, seed), path)
+        label, participant = label_of(one), one.participant or ""
+        path = derivative(one.product, participant, one.session, **entities)
+        other = seen.setdefault((participant, one.session, label), path)
         if other != path:
             raise UsageError(TWO_MAPS.format(one=other, other=path), TWO_MAPS_HINT)
         metadata = read_json(Path(root) / sidecar(path))
-        seeds.setdefault(seed, _seed(seed, metadata.get("Seed", {})))
+        compared.setdefault(label, _compared(one, metadata))
         if (Path(root) / path).is_file():
-            inputs.setdefault(seed, []).append(_group_input(root, path, one, metadata))
+            inputs.setdefault(label, []).append(_group_input(root, path, one, metadata))
         else:
             reason = str(metadata.get("Missing", "the file is not there"))
-            missing.setdefault(seed, {})[participant] = reason
+            missing.setdefault(label, {})[participant] = reason
     tasks = sorted({dict(one.entities)["task"] for one in found})
     if len(tasks) > 1:
         raise UsageError(MANY_TASKS.format(tasks=", ".join(tasks)), MANY_TASKS_HINT)
     return GroupMaps(
-        inputs={seed: tuple(maps) for seed, maps in inputs.items()},
+        inputs={label: tuple(maps) for label, maps in inputs.items()},
         missing=missing,
-        seeds=seeds,
+        compared=compared,
         task=tasks[0],
     )
+
+
+def label_of(one: Parsed) -> str:
+    """Return how a map is told from others of its session: its seed, or ``stat-`` and its name."""
+    entities = dict(one.entities)
+    return entities["seed"] if one.product == SEED_MAP else f"stat-{entities['stat']}"
+
+
+def is_compared(one: Parsed) -> bool:
+    """Whether a map is the copy by which groups are compared, over all runs of a session."""
+    entities = dict(one.entities)
+    return "run" not in entities and entities.get("desc", "") == SCALES.get(entities["stat"])
+
+
+def _compared(one: Parsed, metadata: dict[str, Any]) -> Compared:
+    """Return what a map is, as its sidecar tells."""
+    entities = dict(one.entities)
+    shared = {"measure": entities["stat"], "resolution": entities.get("res", "")}
+    if one.product == SEED_MAP:
+        seed = _seed(entities["seed"], metadata.get("Seed", {}))
+        return Compared(name=seed.name, seeds=(seed,), **shared)
+    return Compared(name=entities["stat"], scale=entities.get("desc", ""), **shared)
 
 
 def _seed(label: str, told: dict[str, Any]) -> Seed:

@@ -351,7 +351,9 @@ class PlotGroupMapInputSpec(BaseInterfaceInputSpec):
     template = File(exists=True, mandatory=True, desc="brain of the standard head")
     title = traits.Str(mandatory=True, desc="heading")
     subtitle = traits.Str("", usedefault=True, desc="below the heading")
-    seeds = traits.List(traits.Dict(), mandatory=True, desc="the seed, its members first")
+    seeds = traits.List(
+        traits.Dict(), mandatory=True, desc="the seed, its members first; empty: a local measure"
+    )
 
 
 class PlotGroupMapOutputSpec(TraitedSpec):
@@ -385,11 +387,10 @@ class PlotGroupMap(SimpleInterface):
         look = MapLook(
             title=self.inputs.title, subtitle=self.inputs.subtitle, unit="t", threshold=2.0
         )
-        own = list(seeds.values())[-1]
         plot_group_map(
             maps["t"],
             self.inputs.template,
-            marks_of(own, seeds),
+            [mark for own in list(seeds.values())[-1:] for mark in marks_of(own, seeds)],
             look,
             path,
             significant=significant,

@@ -14,7 +14,8 @@ from rls_bids import __version__
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
 from rls_bids.dataset.filters import natural_key
-from rls_bids.dataset.group import GroupPlan, SeedDesign, participants_of
+from rls_bids.dataset.group import GroupPlan, MapDesign, participants_of
+from rls_bids.measures import MEASURES
 from rls_bids.records import Note
 from rls_bids.reports.collect import read_crashes
 from rls_bids.reports.comparisons import Comparison, compare_counts, compare_values
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWN_PREPROCESSING = "rls_bids"
-MEASURE = "connectivity with the seed (Fisher z)"
+CONNECTIVITY = "connectivity with the seed (Fisher z)"
 NOT_FINISHED = "its model did not finish; see “What was not done, and why”"
 NOBODY_OUT = "Nobody of either group was left out."
 RATES = (
@@ -104,7 +105,7 @@ def collect_group(
         version=__version__,
         groups=people.groups,
         n_in=(len(people.inside(first)), len(people.inside(second))),
-        measure=MEASURE,
+        measure=_measures(plan),
         covariates=settings.group.covariates,
         exclusions=_exclusions(people),
         exclusion_sentence=_exclusion_sentence(people),
@@ -118,6 +119,13 @@ def collect_group(
         crashes=tuple(read_crashes(root, "group", notes, settings)),
         remarks=tuple(remarks),
     )
+
+
+def _measures(plan: GroupPlan) -> str:
+    """Say in words what is compared."""
+    local = [each.compared.name for each in plan.designs if not each.compared.seeds]
+    words = [CONNECTIVITY] if len(local) < len(plan.designs) else []
+    return ", ".join(dict.fromkeys([*words, *local]))
 
 
 def _people(plan: GroupPlan, settings: Settings) -> _People:
@@ -228,7 +236,7 @@ def _design_figures(plan: GroupPlan, root: Path) -> Iterator[FigureItem]:
     """Draw every different design once."""
     from rls_bids.figures.group import plot_design
 
-    different: dict[str, list[SeedDesign]] = {}
+    different: dict[str, list[MapDesign]] = {}
     for design in plan.designs:
         different.setdefault(design.result.design.to_csv(), []).append(design)
     for designs in different.values():
@@ -237,7 +245,7 @@ def _design_figures(plan: GroupPlan, root: Path) -> Iterator[FigureItem]:
         path = naming.group_figure(plan.model, "design", **entities)
         rows = [f"sub-{label}" for label in matrix.index]
         plot_design(matrix.to_numpy(), list(matrix.columns), root / path, rows=rows)
-        seeds = ", ".join(dict.fromkeys(each.seeds[-1].name for each in designs))
+        seeds = ", ".join(dict.fromkeys(each.compared.name for each in designs))
         item = figure_item(root, path, "design", NOT_FINISHED, seeds)
         yield item if len(different) == 1 else replace(item, caption=f"{seeds}: {item.caption}")
 
@@ -281,7 +289,7 @@ def _seeds(
         )
 
 
-def _result(name: str, design: SeedDesign, stage: Stage, settings: Settings) -> SeedResult:
+def _result(name: str, design: MapDesign, stage: Stage, settings: Settings) -> SeedResult:
     root = Path(settings.input.output_dir)
     result = design.result
     figure = figure_item(root, stage.figures[0], "tmap", NOT_FINISHED, name)
@@ -348,12 +356,19 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
     known = replace(
         settings, denoise=denoise, group=replace(settings.group, contrast=first.result.groups)
     )
-    seeds = {each.seeds[-1].name: each.seeds[-1] for each in plan.designs}
+    seeds = {seed.name: seed for each in plan.designs for seed in each.compared.seeds[-1:]}
     made_by = told.get("Preprocessing", OWN_PREPROCESSING)
     preprocessing = () if made_by == OWN_PREPROCESSING else (made_by,)
-    return known, Facts(seeds=tuple(seeds.values()), preprocessing=preprocessing)
+    stats = {each.compared.measure for each in plan.designs}
+    made = tuple(
+        name
+        for name, measure in MEASURES.items()
+        if measure.kind == "local" and stats & {stat.name for stat in measure.stats}
+    )
+    facts = Facts(seeds=tuple(seeds.values()), measures=made, preprocessing=preprocessing)
+    return known, facts
 
 
-def _processing(design: SeedDesign) -> dict[str, Any]:
+def _processing(design: MapDesign) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(design.result.inputs[0].processing)
     return told

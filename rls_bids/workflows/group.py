@@ -8,7 +8,7 @@ from nipype.pipeline import engine as pe
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import bids_uri, fingerprint
-from rls_bids.dataset.group import GroupPlan, SeedDesign, design_path
+from rls_bids.dataset.group import GroupPlan, MapDesign, design_path
 from rls_bids.engine.crashes import set_crash_dir
 from rls_bids.interfaces.figures import PlotGroupMap
 from rls_bids.interfaces.group import CLUSTER_COLUMNS, FitGroupMaps
@@ -22,7 +22,7 @@ from rls_bids.workflows.stages import Place, Product, Stage
 VERSION = f"{glm.VERSION}.{effects.VERSION}.{clusters.VERSION}"
 CLUSTERS = "Local maxima of |z| among voxels with an uncorrected two-sided p below .001."
 MAPS = (
-    ("effect", None, "First minus second group: difference of mean Fisher z, adjusted."),
+    ("effect", None, "First minus second group: difference of the means, adjusted."),
     ("variance", None, "Squared standard error of the effect."),
     ("t", None, "t statistic of the contrast."),
     ("z", None, "z value with the tail probability of t."),
@@ -50,7 +50,7 @@ def group_stages(plan: GroupPlan, place: Place) -> dict[tuple[str, str], Stage]:
     return {design.key: _stage(design, plan.model, place) for design in plan.designs}
 
 
-def _stage(design: SeedDesign, model: str, place: Place) -> Stage:
+def _stage(design: MapDesign, model: str, place: Place) -> Stage:
     result = design.result
     first, second = result.groups
     stamp = fingerprint(data=design.fingerprint, version=VERSION)
@@ -59,15 +59,17 @@ def _stage(design: SeedDesign, model: str, place: Place) -> Stage:
     about: dict[str, object] = {
         "Contrast": f"{first} > {second}",
         "NumberOfParticipants": {first: result.n_first, second: result.n_second},
+        "Scale": design.compared.scale or None,
         "Sources": [bids_uri(file, place.output_dir, place.bids_dir) for file in files],
         "Fingerprint": stamp,
     }
     of_image = {
         "SpatialReference": place.space,
-        "Resolution": f"{place.size_mm} mm isotropic",
+        "Resolution": f"{design.size_mm} mm isotropic",
         "SkullStripped": True,
     }
-    names = {**design.entities, **place.std}
+    grid = {"space": place.space, "res": design.compared.resolution}
+    names = {**design.entities, **grid}
     images = [
         Product(
             key=map_key(stat, desc),
@@ -104,11 +106,11 @@ def init_group_wf(
 
 
 def init_seed_model_wf(
-    design: SeedDesign, stage: Stage, model: str, template: Template, place: Place
+    design: MapDesign, stage: Stage, model: str, template: Template, place: Place
 ) -> pe.Workflow:
     """Build the model of one seed."""
     workflow = pe.Workflow(name=node_name("model", *design.key))
-    result, seed = design.result, design.seeds[-1]
+    result, compared = design.result, design.compared
     first, second = result.groups
     fit = pe.Node(
         FitGroupMaps(
@@ -125,9 +127,9 @@ def init_seed_model_wf(
     plot = pe.Node(
         PlotGroupMap(
             template=template.brain,
-            title=f"{seed.name}: {first} > {second}",
+            title=f"{compared.name}: {first} > {second}",
             subtitle=f"n = {result.n_first} and {result.n_second}, {design.strategy}",
-            seeds=[asdict(each) for each in design.seeds],
+            seeds=[asdict(seed) for seed in compared.seeds],
         ),
         name="figure",
         mem_gb=1,
