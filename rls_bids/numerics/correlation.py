@@ -59,18 +59,36 @@ def correlate_seeds(seeds: ArrayLike, data: NDArray[np.floating]) -> Float32Arra
     series = np.asarray(seeds, dtype=float)
     if len(series) != len(data) or len(data) < 3:
         raise ValueError(BAD_LENGTHS.format(found=(len(series), len(data))))
-    centred, length = _centre(series)
+    centred, length = centre_columns(series)
     unit_seeds = (centred / length).T
     result = np.empty((series.shape[1], data.shape[1]), dtype=np.float32)
     for start in range(0, data.shape[1], BLOCK_VOXELS):
         block = slice(start, start + BLOCK_VOXELS)
-        centred, length = _centre(data[:, block].astype(np.float64))
+        centred, length = centre_columns(data[:, block].astype(np.float64))
         result[:, block] = (unit_seeds @ centred) / length
     return np.asarray(np.clip(result, -1, 1, out=result))
 
 
-def _centre(data: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the columns without their means, and their lengths; NaN for constant ones."""
+def centre_columns(data: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Subtract the mean of each column, and find which columns vary.
+
+    Parameters
+    ----------
+    data : (n_volumes, n_voxels) array
+
+    Returns
+    -------
+    centred : (n_volumes, n_voxels) array
+    length : (n_voxels,) array
+        Root of the sum of squares of ``centred``; NaN where it is nothing but rounding, and for
+        columns with a value that is not finite.
+
+    Examples
+    --------
+    >>> centred, length = centre_columns(np.array([[1.0, 7.0], [7.0, 7.0], [4.0, 7.0]]))
+    >>> (length**2).tolist()
+    [18.0, nan]
+    """
     mean = data.mean(axis=0)
     centred = data - mean
     squares = np.einsum("ij,ij->j", centred, centred)

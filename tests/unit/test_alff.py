@@ -93,8 +93,8 @@ def test_both_densities_are_one_without_gaps(n_volumes):
     by_fit = gapped_density(data, whole(n_volumes), 2.0)
     assert by_fit.shape == (n_volumes // 2, 5)
     assert np.allclose(by_fit, by_fft, rtol=1e-6, atol=1e-9)
-    spectrum = alff._GappedSpectrum(whole(n_volumes), 2.0)
-    assert np.allclose(spectrum.correction(by_fit), 1, atol=1e-6)
+    without_gaps = alff._prepare(whole(n_volumes), 2.0)
+    assert np.allclose(alff._correction(without_gaps, by_fit), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["single", "bursts"])
