@@ -149,6 +149,14 @@ def test_censoring_does_not_bias_noise_of_many_kinds(n_volumes, phi):
         assert np.abs(found).max() < 0.03, (kind, share, found)
 
 
+@pytest.mark.parametrize(("n_volumes", "kind"), [(120, "single"), (121, "bursts")])
+def test_gaps_leave_white_noise_white(n_volumes, kind):
+    mask = gaps(n_volumes, 0.4, kind, np.random.default_rng(12))
+    prepared = alff._prepare(mask, 2.0)
+    assert np.allclose(prepared.triangles.sum(axis=1), 1)
+    assert np.allclose(prepared.leaked.sum(axis=1), 1, atol=1e-9)
+
+
 def test_without_correction_censoring_would_bias_red_noise():
     """The test above is not empty: the plain least-squares density fails it."""
     rng = np.random.default_rng(5)
