@@ -159,7 +159,10 @@ def is_compared(one: Parsed) -> bool:
 def _compared(one: Parsed, metadata: dict[str, Any]) -> Compared:
     """Return what a map is, as its sidecar tells."""
     entities = dict(one.entities)
-    shared = {"measure": entities["stat"], "resolution": entities.get("res", "")}
+    shared: dict[str, Any] = {
+        "measure": entities["stat"],
+        "resolution": entities.get("res", ""),
+    }
     if one.product == SEED_MAP:
         seed = _seed(entities["seed"], metadata.get("Seed", {}))
         return Compared(name=seed.name, seeds=(seed,), **shared)

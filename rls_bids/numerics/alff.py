@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from rls_bids.errors import RunRefused, UsageError
+from rls_bids.numerics.correlation import centre_columns
 
 VERSION = "1"
 
@@ -53,7 +54,6 @@ BAD_SHAPE = (
 )
 
 MIN_VOLUMES = 16
-CONSTANT = 1e-7
 BLOCK_VOXELS = 1024
 # Triangles of the smooth spectrum: the first spans 4 bins, each next is 2.5 times wider. With
 # narrower ones the fit follows the scatter (ALFF of short, heavily censored runs 3 % too low),
@@ -153,8 +153,7 @@ def amplitudes(
     """
     _check_shapes(series, sample_mask)
     first, last, top = _bins(sample_mask.size, repetition_time, band_hz, upper_hz)
-    is_whole = bool(sample_mask.all())
-    spectrum = None if is_whole else _GappedSpectrum(sample_mask, repetition_time)
+    gaps = None if sample_mask.all() else _prepare(sample_mask, repetition_time)
     alff = np.empty(series.shape[1])
     falff = np.empty(series.shape[1])
     for start in range(0, series.shape[1], BLOCK_VOXELS):
@@ -162,12 +161,14 @@ def amplitudes(
         data = np.asarray(series[:, block], dtype=np.float64)
         # Infinite values become NaN in their own column; that is what is wanted.
         with np.errstate(invalid="ignore", divide="ignore"):
-            data = _centre(data)
-            if spectrum is None:
-                amplitude = np.sqrt(fourier_density(data, repetition_time)[:top])
+            data, length = centre_columns(data)
+            data[:, np.isnan(length)] = np.nan
+            if gaps is None:
+                density = fourier_density(data, repetition_time)
             else:
-                density = spectrum.density(data)
-                amplitude = np.sqrt((density * spectrum.correction(density))[:top])
+                density = _density(gaps, data)
+                density *= _correction(gaps, density)
+            amplitude = np.sqrt(density[:top])
             in_band = amplitude[first:last].sum(axis=0)
             alff[block] = in_band / (last - first)
             falff[block] = in_band / amplitude.sum(axis=0)
@@ -222,56 +223,87 @@ def gapped_density(
     ------
     RunRefused
         Periodic gaps hide a frequency.
+
+    Examples
+    --------
+    A sine whose sum of squares is 4 has 2 dt · 4 / 2 at its own frequency:
+
+    >>> kept = np.array([True, True, True, True, False, True, True, True])
+    >>> wave = np.sin(2 * np.pi * 2 * np.arange(8.0) / 8)[:, None]
+    >>> gapped_density(wave[kept], kept, 0.5).ravel().round(3).tolist()
+    [0.0, 2.0, 0.0, 0.0]
     """
-    return _GappedSpectrum(sample_mask, repetition_time).density(series)
+    return _density(_prepare(sample_mask, repetition_time), series)
 
 
-class _GappedSpectrum:
-    """The matrices that turn series with given gaps into densities, made once a run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gaps:
+    """The matrices that turn series with given gaps into densities.
 
-    def __init__(self, sample_mask: BoolArray, repetition_time: float) -> None:
-        n_volumes = sample_mask.size
-        n_bins = n_volumes // 2
-        waves, fitted = _bases(sample_mask, repetition_time)
-        n_parameters = np.full(n_bins, 2.0)
-        if n_volumes % 2 == 0:
-            n_parameters[-1] = 1.0
-        self._n_bins = n_bins
-        self._fitted = fitted.reshape(-1, 2 * n_bins).T
-        self._scale = 2.0 * repetition_time / n_parameters[:, None]
-        # Share of each true density in each expected one, in units of sums of squares.
-        shared = self._fitted @ waves.reshape(-1, 2 * n_bins)
-        leakage = (shared.reshape(n_bins, 2, n_bins, 2) ** 2).sum(axis=(1, 3))
-        leakage *= 2.0 / (n_volumes * n_parameters[:, None])
-        leakage *= n_parameters / 2.0
-        self._triangles = _triangles(n_bins)
-        self._leaked = leakage @ self._triangles
+    Attributes
+    ----------
+    fitted : (2 * n_bins, n_kept) array
+        Orthonormal cosine and sine of each bin, both beside the constant.
+    scale : (n_bins, 1) array
+        From sums of squares to densities.
+    triangles : (n_bins, n_triangles) array
+        The smooth spectra, S.
+    leaked : (n_bins, n_triangles) array
+        What they are expected to look like, W S.
+    """
 
-    def density(self, data: FloatArray) -> FloatArray:
-        """Return the periodogram of (n_kept, n_voxels) series, (n_bins, n_voxels)."""
-        coefficients = (self._fitted @ data).reshape(self._n_bins, 2, -1)
-        return np.asarray(self._scale * (coefficients**2).sum(axis=1))
+    fitted: FloatArray
+    scale: FloatArray
+    triangles: FloatArray
+    leaked: FloatArray
 
-    def correction(self, density: FloatArray) -> FloatArray:
-        """Return S / (W S), (n_bins, n_voxels), S being a smooth fit to each periodogram.
 
-        Whittle's likelihood takes a periodogram for exponential about its expectation; the
-        multiplicative steps of non-negative factorisation with the Itakura-Saito divergence
-        climb it and keep S positive. The exponent makes them longer; the last one is plain.
-        """
-        level = density.mean(axis=0)
-        relative = density / level
-        weights = (self._triangles / self._triangles.sum(axis=0)).T @ relative
+def _prepare(sample_mask: BoolArray, repetition_time: float) -> _Gaps:
+    """Make the matrices of one run."""
+    n_volumes, n_bins = sample_mask.size, sample_mask.size // 2
+    waves, fitted = _bases(sample_mask, repetition_time)
+    n_parameters = np.full(n_bins, 2.0)
+    if n_volumes % 2 == 0:
+        n_parameters[-1] = 1.0
+    fitted = fitted.reshape(-1, 2 * n_bins).T
+    # Share of each true density (columns) in each expected one (rows).
+    shared = fitted @ waves.reshape(-1, 2 * n_bins)
+    leakage = (shared.reshape(n_bins, 2, n_bins, 2) ** 2).sum(axis=(1, 3))
+    leakage *= n_parameters / (n_volumes * n_parameters[:, None])
+    triangles = _triangles(n_bins)
+    return _Gaps(
+        fitted=fitted,
+        scale=2.0 * repetition_time / n_parameters[:, None],
+        triangles=triangles,
+        leaked=leakage @ triangles,
+    )
+
+
+def _density(gaps: _Gaps, data: FloatArray) -> FloatArray:
+    """Return the periodogram of (n_kept, n_voxels) series, (n_bins, n_voxels)."""
+    coefficients = (gaps.fitted @ data).reshape(len(gaps.scale), 2, -1)
+    return np.asarray(gaps.scale * (coefficients**2).sum(axis=1))
+
+
+def _correction(gaps: _Gaps, density: FloatArray) -> FloatArray:
+    """Return S / (W S), (n_bins, n_voxels), S being a smooth fit to each periodogram.
+
+    Whittle's likelihood takes a periodogram for exponential about its expectation; the
+    multiplicative steps of non-negative factorisation with the Itakura-Saito divergence climb it
+    and keep S positive. The exponent makes them longer; the last one is plain.
+    """
+    relative = density / density.mean(axis=0)
+    weights = (gaps.triangles / gaps.triangles.sum(axis=0)).T @ relative
+    np.maximum(weights, FLOOR, out=weights)
+    for step in range(N_STEPS):
+        inverse = 1.0 / (gaps.leaked @ weights)
+        down = gaps.leaked.T @ inverse
+        np.multiply(inverse, inverse, out=inverse)
+        np.multiply(inverse, relative, out=inverse)
+        up = gaps.leaked.T @ inverse
+        weights *= (up / down) ** (OVER_RELAXATION if step < N_STEPS - 1 else 1.0)
         np.maximum(weights, FLOOR, out=weights)
-        for step in range(N_STEPS):
-            inverse = 1.0 / (self._leaked @ weights)
-            down = self._leaked.T @ inverse
-            np.multiply(inverse, inverse, out=inverse)
-            np.multiply(inverse, relative, out=inverse)
-            up = self._leaked.T @ inverse
-            weights *= (up / down) ** (OVER_RELAXATION if step < N_STEPS - 1 else 1.0)
-            np.maximum(weights, FLOOR, out=weights)
-        return np.asarray((self._triangles @ weights) / (self._leaked @ weights))
+    return np.asarray((gaps.triangles @ weights) / (gaps.leaked @ weights))
 
 
 def _bases(sample_mask: BoolArray, repetition_time: float) -> tuple[FloatArray, FloatArray]:
@@ -311,15 +343,6 @@ def _triangles(n_bins: int) -> FloatArray:
     places = 1.0 + (np.array(tops) - 1.0) * (n_bins - 1.0) / (tops[-1] - 1.0)
     bins = np.arange(1, n_bins + 1)
     return np.column_stack([np.interp(bins, places, row) for row in np.eye(places.size)])
-
-
-def _centre(data: FloatArray) -> FloatArray:
-    """Subtract the mean of each column; constant columns become NaN."""
-    centred = data - data.mean(axis=0)
-    length = np.sqrt(np.einsum("ij,ij->j", centred, centred))
-    size = np.abs(data).max(axis=0) * np.sqrt(len(data))
-    centred[:, ~(length > CONSTANT * size)] = np.nan
-    return np.asarray(centred)
 
 
 def _check_shapes(series: NDArray[Any], sample_mask: BoolArray) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rls_bids.errors import UsageError
+from rls_bids.numerics.correlation import centre_columns
 
 VERSION = "1"
 
@@ -27,7 +28,6 @@ BAD_THRESHOLD_HINT = "Change --dc-threshold."
 BAD_DENSITY = "The density of degree centrality is {found:g}; expected more than 0 and at most 1."
 BAD_DENSITY_HINT = "Give the share of all pairs of voxels that is to be kept, e.g. 0.05."
 
-CONSTANT = 1e-7
 # Rounding of r makes Fisher z above 7 noise; held here, copies of one series count alike (7.25).
 LARGEST_R = 1 - 1e-6
 BLOCK_VOXELS = 1024
@@ -166,9 +166,8 @@ def _unit_rows(series: NDArray[np.floating]) -> tuple[Float32Array, NDArray[np.b
         data = np.asarray(series[:, start : start + BLOCK_VOXELS], dtype=np.float64)
         # An infinite value becomes NaN, and its voxel is left out.
         with np.errstate(invalid="ignore"):
-            centred = data - data.mean(axis=0)
-            length = np.linalg.norm(centred, axis=0)
-        good = length > CONSTANT * np.abs(data).max(axis=0) * np.sqrt(len(data))
+            centred, length = centre_columns(data)
+        good = np.isfinite(length)
         usable[start : start + good.size] = good
         last = n_usable + int(good.sum())
         units[n_usable:last] = (centred[:, good] / length[good]).T

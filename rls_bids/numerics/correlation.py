@@ -9,7 +9,8 @@ BAD_LENGTHS = "Seed and data have {found} volumes; expected the same number, at 
 
 # Float32 r of a voxel with itself may come out as 1 or a little more; z is held at 8.4.
 LARGEST_R = 1 - 1e-7
-BLOCK_VOXELS = 16384
+# Blocks that stay in the cache in double precision: larger ones take three times longer.
+BLOCK_VOXELS = 1024
 CONSTANT = 1e-7
 
 FloatArray = NDArray[np.float64]
@@ -58,21 +59,42 @@ def correlate_seeds(seeds: ArrayLike, data: NDArray[np.floating]) -> Float32Arra
     series = np.asarray(seeds, dtype=float)
     if len(series) != len(data) or len(data) < 3:
         raise ValueError(BAD_LENGTHS.format(found=(len(series), len(data))))
-    unit_seeds = _unit_columns(series).T
+    centred, length = centre_columns(series)
+    unit_seeds = (centred / length).T
     result = np.empty((series.shape[1], data.shape[1]), dtype=np.float32)
     for start in range(0, data.shape[1], BLOCK_VOXELS):
         block = slice(start, start + BLOCK_VOXELS)
-        result[:, block] = unit_seeds @ _unit_columns(data[:, block].astype(np.float64))
+        centred, length = centre_columns(data[:, block].astype(np.float64))
+        result[:, block] = (unit_seeds @ centred) / length
     return np.asarray(np.clip(result, -1, 1, out=result))
 
 
-def _unit_columns(data: FloatArray) -> FloatArray:
-    """Centre the columns and scale them to length 1; constant ones become NaN."""
-    centred = data - data.mean(axis=0)
-    length = np.linalg.norm(centred, axis=0)
-    size = np.abs(data).max(axis=0) * np.sqrt(len(data))
-    length[~(length > CONSTANT * size)] = np.nan
-    return np.asarray(centred / length)
+def centre_columns(data: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Subtract the mean of each column, and find which columns vary.
+
+    Parameters
+    ----------
+    data : (n_volumes, n_voxels) array
+
+    Returns
+    -------
+    centred : (n_volumes, n_voxels) array
+    length : (n_voxels,) array
+        Root of the sum of squares of ``centred``; NaN where it is nothing but rounding, and for
+        columns with a value that is not finite.
+
+    Examples
+    --------
+    >>> centred, length = centre_columns(np.array([[1.0, 7.0], [7.0, 7.0], [4.0, 7.0]]))
+    >>> (length**2).tolist()
+    [18.0, nan]
+    """
+    mean = data.mean(axis=0)
+    centred = data - mean
+    squares = np.einsum("ij,ij->j", centred, centred)
+    length = np.sqrt(squares)
+    length[~(length > CONSTANT * np.sqrt(squares + len(data) * mean**2))] = np.nan
+    return centred, length
 
 
 def fisher_z(r: ArrayLike) -> FloatArray:

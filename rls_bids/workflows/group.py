@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from nipype.pipeline import engine as pe
 
@@ -69,7 +70,7 @@ def _stage(design: MapDesign, model: str, place: Place) -> Stage:
         "SkullStripped": True,
     }
     grid = {"space": place.space, "res": design.compared.resolution}
-    names = {**design.entities, **grid}
+    names: dict[str, Any] = {**design.entities, **grid}
     images = [
         Product(
             key=map_key(stat, desc),
