@@ -284,8 +284,8 @@ def _group(settings: Settings, facts: Facts) -> str:
     )
     return " ".join(
         [
-            "Participants' maps (Fisher z, and each local measure on its scale) were compared between "
-            "two groups by ordinary least "
+            "Participants' maps (Fisher z, and each local measure on its scale) were compared "
+            "between two groups by ordinary least "
             f"squares in every voxel that all of them have{adjusted}: contrast{names} of the "
             f"column {group.group_column!r}, two-sided.{limit}",
             "Effect sizes are Hedges g from the adjusted t [@hedges1981] with confidence "
