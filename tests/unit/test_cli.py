@@ -55,7 +55,7 @@ def options():
 
 def test_every_option_has_help_and_its_setting():
     names = {f"{s}.{f.name}" for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
-    names |= {"config_file", "anat.output_spaces"}
+    names |= {"config_file", "anat.output_spaces", "measures.alff_band"}
     for flags, setting, _, _, text in options():
         assert text, flags
         assert setting in names or setting.startswith("ignored."), flags
@@ -65,6 +65,7 @@ def test_every_setting_is_reached_from_an_option():
     reached = {setting for _, setting, *_ in options()}
     reached |= {action.dest for action in cli.make_parser()._actions}
     reached |= {"anat.space", "anat.resolution", "bold.in_t1w_space"}  # from --output-spaces
+    reached |= {"measures.alff_low_hz", "measures.alff_high_hz"}  # from --alff-band
     for section, cls in SECTIONS.items():
         for field in dataclasses.fields(cls):
             assert f"{section}.{field.name}" in reached
