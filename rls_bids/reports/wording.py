@@ -86,7 +86,7 @@ def _strategies(denoise: DenoiseSettings) -> Iterator[str]:
         if model.patterns:
             yield f"{model.name}: the columns {', '.join(model.patterns)} of the confounds table"
         else:
-            yield STRATEGIES[model.name]
+            yield STRATEGIES.get(model.name, model.name)
 
 
 def _breathing(denoise: DenoiseSettings) -> str:

@@ -13,6 +13,7 @@ from rls_bids.numerics import (
     fieldmap,
     opposed,
     realign,
+    regressors,
     resample,
     signal,
     slicetiming,
@@ -35,6 +36,7 @@ KERNELS = (
     fieldmap,
     signal,
     correlation,
+    regressors,
 )
 PREPROCESSING = KERNELS[:9]
 ANAT_VERSION = anat.VERSION

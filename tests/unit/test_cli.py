@@ -24,7 +24,8 @@ from rls_bids.errors import (
 )
 from rls_bids.options import REPEATED_FLAG
 from rls_bids.settings import SECTIONS, RunSettings, to_toml
-from rls_bids.settings.limits import FILE_MISSING, LABELS, WORDS
+from rls_bids.settings.limits import FILE_MISSING, LABELS, STRATEGIES, WORDS
+from rls_bids.settings.strategies import UNCENSORED
 
 ROOT = Path(__file__).parents[2]
 PATHS = ["/data/raw", "/data/out", "participant"]
@@ -64,8 +65,10 @@ def test_every_option_has_help_and_its_setting():
 def test_every_setting_is_reached_from_an_option():
     reached = {setting for _, setting, *_ in options()}
     reached |= {action.dest for action in cli.make_parser()._actions}
-    reached |= {"anat.space", "anat.resolution", "bold.in_t1w_space"}  # from --output-spaces
-    reached |= {"measures.alff_low_hz", "measures.alff_high_hz"}  # from --alff-band
+    # from --output-spaces, --alff-band, and a YAML file among --nuisance-regressors
+    reached |= {"anat.space", "anat.resolution", "bold.in_t1w_space"}
+    reached |= {"measures.alff_low_hz", "measures.alff_high_hz"}
+    reached |= {"denoise.model_columns", "denoise.model_files"}
     for section, cls in SECTIONS.items():
         for field in dataclasses.fields(cls):
             assert f"{section}.{field.name}" in reached
@@ -78,6 +81,9 @@ def test_flags_of_messages_exist():
 
 def test_choices_in_help_are_those_of_the_settings():
     shown = {setting: value for _, setting, _, value, _ in options() if value.startswith("{")}
+    listed, _, suffix = shown.pop("denoise.strategies").partition("[")
+    assert tuple(listed.strip("{}").split(",")) == (*STRATEGIES, "FILE.yaml")
+    assert f"[{suffix}" == f"[{UNCENSORED}]"
     for setting, value in shown.items():
         assert tuple(value.strip("{}").split(",")) == WORDS[setting][1]
 

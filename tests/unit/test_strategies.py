@@ -6,9 +6,12 @@ import pytest
 
 from rls_bids.dataset.naming import camel_label
 from rls_bids.errors import UsageError
+from rls_bids.numerics.regressors import NO_MATCH
 from rls_bids.options import make_parser
 from rls_bids.settings import build_settings, from_toml, limits, read_toml, strategies, to_toml
 from rls_bids.settings.strategies import read_model, strategy_of, threshold_of
+from tests.prepared import write_prepared
+from tests.unit.test_prepared import failure, index, only_run
 
 MINE = "columns:\n  - csf\n  - ^rot_[xyz]$\n"
 
@@ -157,6 +160,17 @@ def test_unknown_words_are_refused_with_what_there_is(word):
     assert caught.value.message == limits.UNKNOWN_WORD.format(
         flag=strategies.FLAG, found=word, expected=strategies.TAKES
     )
+
+
+def test_a_table_of_another_program_that_lacks_a_column_is_named_with_the_file(write, tmp_path):
+    root = write_prepared(tmp_path / "fmriprep")
+    path = write("columns: [trans_x, ^whitematter]\n")
+    note = failure(index(tmp_path, root, denoise__strategies=[path]))
+    assert str(root) in note.message
+    assert NO_MATCH.format(source=path, pattern="^whitematter") in note.message
+    assert "white_matter" in note.hint
+    good = write("columns: [trans_x, ^white_matter, ^motion_outlier]\n")
+    only_run(index(tmp_path, root, denoise__strategies=[good]))
 
 
 # --- the motion filter --------------------------------------------------------------------------

@@ -28,9 +28,12 @@ def motion_of(table: dict[str, np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "strategies"),
     [
-        ("fmriprep-1.1_sub-pixar123_desc-confounds_regressors.tsv", ["24P", "6P"]),
-        ("sub-0001_task-anticipation_acq-seq_desc-confounds_regressors.tsv", ["24P", "6P"]),
-        ("nilearn_test_desc-confounds_regressors.tsv", ["acompcor", "24P", "6P"]),
+        ("fmriprep-1.1_sub-pixar123_desc-confounds_regressors.tsv", ["36P", "24P", "6P"]),
+        ("sub-0001_task-anticipation_acq-seq_desc-confounds_regressors.tsv", ["36P", "6P"]),
+        (
+            "nilearn_test_desc-confounds_regressors.tsv",
+            ["acompcor", "acompcor_gsr", "36P", "24P", "6P"],
+        ),
     ],
 )
 def test_real_tables_serve_the_strategies_they_can(
