@@ -1,7 +1,8 @@
 """From one correlation matrix to the long tables of its graph metrics."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,7 @@ from rls_bids.numerics.graph.options import (
 from rls_bids.numerics.graph.smallworld import area_under_curve, omega, propensity, ratio
 from rls_bids.numerics.graph.threshold import (
     FloatArray,
+    IntArray,
     Sign,
     check_matrix,
     density_of,
@@ -122,23 +124,18 @@ def graph_metrics(
     check_options(asked)
     values = check_matrix(matrix)
     kept, nodes_out = select_nodes(values)
-    networks = None if labels is None else np.asarray(labels)
-    if networks is not None:
-        if networks.shape != (len(values),):
-            raise InputDataError(BAD_LABELS.format(found=networks.size, n_nodes=len(values)))
-        networks = networks[kept]
+    networks = _check_labels(labels, len(values))
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     inner = values[np.ix_(kept, kept)]
+    signs = SIGNS[asked.negative]
+    cuts = [_Cut(sign=sign, density=density) for sign in signs for density in asked.densities]
+    cuts += [_Cut(sign=sign, threshold=step) for sign in signs for step in asked.thresholds]
     global_rows: list[GraphRow] = []
     nodal_rows: list[GraphRow] = []
-    for sign in SIGNS[asked.negative]:
-        cuts = [_Cut(sign=sign, density=density) for density in asked.densities]
-        cuts += [_Cut(sign=sign, threshold=threshold) for threshold in asked.thresholds]
-        for cut in cuts:
-            whole, by_node = _measure(inner, cut, asked, root, networks)
-            global_rows += whole
-            nodal_rows += [replace(row, node=int(kept[row.node or 0])) for row in by_node]
-    signs = SIGNS[asked.negative]
+    for cut in cuts:
+        found = _measure(inner, cut, asked, root, None if networks is None else networks[kept])
+        global_rows += _global_rows(found, cut, asked)
+        nodal_rows += _nodal_rows(found, cut, asked, kept)
     return GraphResult(
         global_rows=(*_mean_weights(inner, asked), *global_rows, *_areas(global_rows)),
         nodal_rows=(*nodal_rows, *_areas(nodal_rows)),
@@ -150,55 +147,95 @@ def graph_metrics(
     )
 
 
+def _check_labels(labels: ArrayLike | None, n_nodes: int) -> NDArray[np.generic] | None:
+    networks = None if labels is None else np.asarray(labels)
+    if networks is not None and networks.shape != (n_nodes,):
+        raise InputDataError(BAD_LABELS.format(found=networks.size, n_nodes=n_nodes))
+    return networks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What was measured of one graph; nulls and lattices have ``NULL_METRICS`` in columns."""
+
+    density: float
+    n_nodes: int
+    whole: dict[str, float]
+    by_node: dict[str, FloatArray]
+    nulls: FloatArray
+    lattices: FloatArray
+
+
 def _measure(
     matrix: FloatArray,
     cut: _Cut,
     options: GraphOptions,
     root: np.random.SeedSequence,
     labels: NDArray[np.generic] | None,
-) -> tuple[list[GraphRow], list[GraphRow]]:
-    """Return the rows of one graph; of a density out of reach the same rows without values."""
+) -> _Found:
+    """Measure one graph and its nulls; a density out of reach has the same values, all NaN."""
     graph = cut.apply(matrix, options)
     n_nodes = len(matrix)
-    has_labels = labels is not None
-
-    def row(metric: str, value: float, **more: object) -> GraphRow:
-        common = {
-            "metric": metric, "node": None, "density": cut.density, "threshold": cut.threshold,
-            "density_reached": NAN if graph is None else density_of(graph), "sign": cut.sign,
-            "weighting": options.weighting, "null_model": "", "n_nodes": n_nodes, "value": value,
-        }  # fmt: skip
-        return GraphRow(**(common | more))  # type: ignore[arg-type]
-
     if graph is None:
-        whole = dict.fromkeys(GLOBAL_METRICS, NAN)
-        names = NODAL_METRICS if has_labels else NODAL_METRICS[:-1]
-        by_node = {name: np.full(n_nodes, NAN) for name in names}
-        nulls = lattices = np.full((0, len(NULL_METRICS)), NAN)
-    else:
-        modules = cut.seed(root, SEED_MODULES)
-        whole, by_node = describe_graph(graph, options.weighting, modules, labels)
-        nulls = _measure_nulls(graph, matrix, cut, options, cut.seed(root, SEED_NULLS))
-        lattices = _measure_lattices(graph, options, cut.seed(root, SEED_LATTICES))
-    rows = _beside_nulls(row, whole, nulls, options.null_model)
-    rows += [row(name, whole[name]) for name in GLOBAL_METRICS if name not in NULL_METRICS]
+        none = np.full((0, len(NULL_METRICS)), NAN)
+        names = NODAL_METRICS if labels is not None else NODAL_METRICS[:-1]
+        return _Found(
+            density=NAN,
+            n_nodes=n_nodes,
+            whole=dict.fromkeys(GLOBAL_METRICS, NAN),
+            by_node={name: np.full(n_nodes, NAN) for name in names},
+            nulls=none,
+            lattices=none,
+        )
+    modules = cut.seed(root, SEED_MODULES)
+    whole, by_node = describe_graph(graph, options.weighting, modules, labels)
+    return _Found(
+        density=density_of(graph),
+        n_nodes=n_nodes,
+        whole=whole,
+        by_node=by_node,
+        nulls=_measure_nulls(graph, matrix, cut, options, cut.seed(root, SEED_NULLS)),
+        lattices=_measure_lattices(graph, options, cut.seed(root, SEED_LATTICES)),
+    )
+
+
+def _start_row(found: _Found, cut: _Cut, options: GraphOptions) -> Callable[..., GraphRow]:
+    """Return a maker of rows that share what belongs to one graph."""
+    return partial(
+        GraphRow,
+        density=cut.density,
+        threshold=cut.threshold,
+        density_reached=found.density,
+        weighting=options.weighting,
+        sign=cut.sign,
+        n_nodes=found.n_nodes,
+    )
+
+
+def _nodal_rows(found: _Found, cut: _Cut, options: GraphOptions, kept: IntArray) -> list[GraphRow]:
+    row = _start_row(found, cut, options)
+    return [
+        row(metric=name, node=int(node), null_model="", value=float(value))
+        for name, values in found.by_node.items()
+        for node, value in zip(kept, values, strict=True)
+    ]
+
+
+def _global_rows(found: _Found, cut: _Cut, options: GraphOptions) -> list[GraphRow]:
+    row = partial(_start_row(found, cut, options), node=None)
+    model = options.null_model
+    rows = _beside_nulls(row, found.whole, found.nulls, model)
     rows += [
-        row(name, value, null_model=options.null_model)
-        for name, value in _small_world(whole, nulls).items()
+        row(metric=name, null_model="", value=found.whole[name])
+        for name in GLOBAL_METRICS
+        if name not in NULL_METRICS
     ]
-    rows.append(row("n_nulls", float(len(nulls)), null_model=options.null_model))
+    beside = _small_world(found.whole, found.nulls) | {"n_nulls": float(len(found.nulls))}
     if options.metrics == "all":
-        rows += _beside_nulls(row, whole, lattices, "lattice")
-        rows += [
-            row(name, value, null_model=options.null_model)
-            for name, value in _lattice_world(whole, nulls, lattices).items()
-        ]
-    nodal = [
-        row(name, float(value), node=node)
-        for name, values in by_node.items()
-        for node, value in enumerate(values)
-    ]
-    return rows, nodal
+        rows += _beside_nulls(row, found.whole, found.lattices, "lattice")
+        beside |= _lattice_world(found.whole, found.nulls, found.lattices)
+    rows += [row(metric=name, null_model=model, value=beside[name]) for name in beside]
+    return rows
 
 
 def _measure_nulls(
@@ -250,8 +287,8 @@ def _beside_nulls(
         difference = whole[name] - means[name]
         # A spread of rounding errors alone is none.
         z = difference / spread if spread > 1e-12 * abs(means[name]) else NAN
-        more = {"null_model": model, "null_mean": means[name], "null_sd": spread, "z": z}
-        rows.append(row(name, whole[name], **more))
+        null = {"null_model": model, "null_mean": means[name], "null_sd": spread, "z": z}
+        rows.append(row(metric=name, value=whole[name], **null))
     return rows
 
 

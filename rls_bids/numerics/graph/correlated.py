@@ -4,6 +4,9 @@ import numpy as np
 
 from rls_bids.numerics.graph.threshold import FloatArray
 
+# A matrix whose values are all equal would need endless columns.
+LEAST_VARIANCE = 1e-4
+
 
 def match_correlations(matrix: FloatArray, seed: np.random.SeedSequence) -> FloatArray:
     """Return a random correlation matrix by the method of Hirschberger, Qi and Steuer.
@@ -37,8 +40,7 @@ def match_correlations(matrix: FloatArray, seed: np.random.SeedSequence) -> Floa
     """
     values = matrix[np.triu_indices(len(matrix), 1)]
     mean, variance = max(float(values.mean()), 0.0), float(values.var())
-    # All values equal: as many columns as it takes to make that nearly so.
-    variance = max(variance, 1e-6)
+    variance = max(variance, LEAST_VARIANCE)
     n_columns = max(2, int((1 - mean**2) / variance))
     centre = np.sqrt(mean / n_columns)
     spread = np.sqrt(np.sqrt(centre**4 + variance / n_columns) - centre**2)

@@ -15,8 +15,8 @@ from rls_bids.numerics.graph.threshold import FloatArray, IntArray, Weighting
 ByteArray = NDArray[np.uint8]
 
 SWAPS_PER_EDGE = 10
-# Measured: the clustering of the lattices is within 1 % of that of twice as many.
-LATTICE_SWAPS_PER_EDGE = 500
+# Three times as many raise the clustering of the lattices by 0.1 % (density .40) to 1.7 % (.05).
+LATTICE_SWAPS_PER_EDGE = 1000
 EXCHANGES_PER_EDGE = 30
 
 

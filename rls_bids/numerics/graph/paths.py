@@ -262,7 +262,7 @@ def _settle_nodes(
 
     Returns how many nodes are within reach (Dijkstra).
     """
-    n = lengths.shape[0]
+    n: int = lengths.shape[0]
     is_settled = np.zeros(n, dtype=np.bool_)
     distance[:] = np.inf
     n_paths[:] = 0.0
