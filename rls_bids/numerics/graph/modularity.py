@@ -90,13 +90,13 @@ def find_modules(
 
 @numba.njit(cache=KEEP_CODE, nogil=True)
 def _louvain(weights: FloatArray, order: IntArray) -> IntArray:
-    """Return the modules of one run; what is left of ``order`` serves the smaller graphs."""
+    """Return the modules of one run; ``order`` is that of all nodes."""
     n = weights.shape[0]
     modules = np.arange(n)
     graph = weights
     while True:
         size = graph.shape[0]
-        found, n_found = _move_nodes(graph, order[order < size])
+        found, n_found = _move_nodes(graph, order)
         if n_found == size:
             return modules
         for i in range(n):
@@ -112,33 +112,26 @@ def _louvain(weights: FloatArray, order: IntArray) -> IntArray:
 def _move_nodes(graph: FloatArray, order: IntArray) -> tuple[IntArray, int]:
     """Move single nodes to the best module until nothing gains; number the modules anew.
 
-    The diagonal holds the weight inside a node that was a module, in both directions.
+    An order of more nodes than there are serves for those that there are. The diagonal holds
+    the weight inside a node that was a module, in both directions.
     """
     n = graph.shape[0]
-    strengths = graph.sum(axis=1)
-    total = strengths.sum()
-    module, in_module = np.arange(n), strengths.copy()
+    strengths, in_module = np.zeros(n), np.zeros(n)
+    for i in range(n):
+        for j in range(n):
+            strengths[i] += graph[i, j]
+        in_module[i] = strengths[i]
+    module, number = np.arange(n), np.full(n, -1)
     has_moved = True
     while has_moved:
         has_moved = False
         for node in order:
-            towards = np.zeros(n)
-            for j in range(n):
-                if j != node:
-                    towards[module[j]] += graph[node, j]
-            home = module[node]
-            in_module[home] -= strengths[node]
-            best = home
-            most = towards[home] - strengths[node] * in_module[home] / total
-            for m in range(n):
-                if towards[m] > 0:
-                    gain = towards[m] - strengths[node] * in_module[m] / total
-                    if gain > most + SMALLEST_GAIN * total:
-                        best, most = m, gain
-            in_module[best] += strengths[node]
-            module[node] = best
-            has_moved = has_moved or best != home
-    number = np.full(n, -1)
+            if node < n:
+                home = module[node]
+                in_module[home] -= strengths[node]
+                module[node] = _best_module(graph[node], node, module, strengths[node], in_module)
+                in_module[module[node]] += strengths[node]
+                has_moved = has_moved or module[node] != home
     n_found = 0
     for i in range(n):
         if number[module[i]] < 0:
@@ -146,3 +139,23 @@ def _move_nodes(graph: FloatArray, order: IntArray) -> tuple[IntArray, int]:
             n_found += 1
         module[i] = number[module[i]]
     return module, n_found
+
+
+@numba.njit(cache=KEEP_CODE, nogil=True)
+def _best_module(
+    edges: FloatArray, node: int, module: IntArray, strength: float, in_module: FloatArray
+) -> int:
+    """Return the module where a node that was taken out gains most; its old one if none more."""
+    n = edges.shape[0]
+    towards, total = np.zeros(n), strength
+    for j in range(n):
+        total += in_module[j]
+        if j != node:
+            towards[module[j]] += edges[j]
+    best: int = module[node]
+    most = towards[best] - strength * in_module[best] / total
+    for m in range(n):
+        gain = towards[m] - strength * in_module[m] / total
+        if towards[m] > 0 and gain > most + SMALLEST_GAIN * total:
+            best, most = m, gain
+    return best

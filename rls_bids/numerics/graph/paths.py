@@ -177,42 +177,71 @@ def _sum_hops(weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, 
     """
     n = weights.shape[0]
     now = pack_rows(weights)
-    n_words = now.shape[1]
-    starts = np.zeros(n + 1, dtype=np.int64)
-    for i in range(n):
-        starts[i + 1] = starts[i] + np.count_nonzero(weights[i])
-    neighbours = np.empty(starts[n], dtype=np.int64)
+    neighbours, starts = _list_neighbours(weights)
     inverse, total, farthest = np.zeros(n), np.zeros(n), np.zeros(n)
-    n_reached = np.ones(n, dtype=np.int64)
+    n_reached = np.zeros(n, dtype=np.int64)
+    then = np.zeros_like(now)
     for i in range(n):
-        neighbours[starts[i] : starts[i + 1]] = np.flatnonzero(weights[i])
-        n_reached[i] += starts[i + 1] - starts[i]
-        inverse[i] = total[i] = n_reached[i] - 1
-        farthest[i] = 1.0 if n_reached[i] > 1 else 0.0
         now[i, i >> 6] |= np.uint64(1) << np.uint64(i & 63)
-    then = now.copy()
+        n_reached[i] = _copy_and_count(now[i], then[i])
+        inverse[i] = total[i] = n_reached[i] - 1
+        farthest[i] = min(total[i], 1.0)
     steps, has_grown = 1.0, True
     while has_grown:
         steps, has_grown = steps + 1.0, False
+        _add_neighbours(now, then, neighbours, starts)
         for i in range(n):
-            for place in range(starts[i], starts[i + 1]):
-                j = neighbours[place]
-                for word in range(n_words):
-                    then[i, word] |= now[j, word]
-            count = 0
-            for word in range(n_words):
-                count += int(count_bits(then[i, word]))
+            count = _copy_and_count(then[i], now[i])
             n_new = count - n_reached[i]
             if n_new:
                 n_reached[i], farthest[i], has_grown = count, steps, True
                 inverse[i] += n_new / steps
                 total[i] += n_new * steps
-        now[:] = then
-    largest = now[np.argmax(n_reached)]
+    largest = 0
+    for i in range(n):
+        if n_reached[i] > n_reached[largest]:
+            largest = i
     is_in_largest = np.zeros(n, dtype=np.bool_)
     for i in range(n):
-        is_in_largest[i] = (largest[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
+        is_in_largest[i] = (now[largest, i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
     return inverse, total, farthest, is_in_largest
+
+
+@numba.njit(cache=KEEP_CODE, nogil=True)
+def _copy_and_count(source: NDArray[np.uint64], target: NDArray[np.uint64]) -> int:
+    """Copy a set and return its size."""
+    count = 0
+    for word in range(source.shape[0]):
+        target[word] = source[word]
+        count += int(count_bits(source[word]))
+    return count
+
+
+@numba.njit(cache=KEEP_CODE, nogil=True)
+def _add_neighbours(
+    now: NDArray[np.uint64], then: NDArray[np.uint64], neighbours: IntArray, starts: IntArray
+) -> None:
+    """Add to the set of each node those of its neighbours."""
+    for i in range(now.shape[0]):
+        for place in range(starts[i], starts[i + 1]):
+            j = neighbours[place]
+            for word in range(now.shape[1]):
+                then[i, word] |= now[j, word]
+
+
+@numba.njit(cache=KEEP_CODE, nogil=True)
+def _list_neighbours(weights: FloatArray) -> tuple[IntArray, IntArray]:
+    """List the neighbours of all nodes, node by node, and where those of each start."""
+    n = weights.shape[0]
+    neighbours = np.empty(n * n, dtype=np.int64)
+    starts = np.zeros(n + 1, dtype=np.int64)
+    for i in range(n):
+        starts[i + 1] = starts[i]
+        for j in range(n):
+            if weights[i, j] > 0:
+                neighbours[starts[i + 1]] = j
+                starts[i + 1] += 1
+    return neighbours, starts
 
 
 @numba.njit(cache=KEEP_CODE, nogil=True)
