@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from rls_bids.errors import InputDataError, UsageError
-from rls_bids.numerics.graph import GraphOptions, GraphRow, graph_metrics, options
+from rls_bids.numerics.graph import (
+    GraphOptions,
+    GraphRow,
+    analysis,
+    graph_metrics,
+    options,
+)
 from rls_bids.numerics.graph.analysis import BAD_LABELS
 from rls_bids.numerics.graph.metrics import GLOBAL_METRICS, NODAL_METRICS, NULL_METRICS
 from rls_bids.numerics.graph.options import check_options
@@ -284,6 +290,19 @@ def test_numbers_depend_on_the_seed_and_on_nothing_else(result):
     rows = [one(r.global_rows, "clustering", density=0.2) for r in (result, other)]
     assert rows[0].value == rows[1].value
     assert rows[0].null_mean != rows[1].null_mean
+
+
+def test_every_graph_and_purpose_has_a_seed_of_its_own():
+    root = np.random.SeedSequence(1)
+    cuts = [
+        analysis._Cut(sign=sign, **{name: step})
+        for sign in ("positive", "negative", "absolute")
+        for name in ("density", "threshold")
+        for step in (0.05, 0.1, 0.15)
+    ]
+    purposes = (analysis.SEED_NULLS, analysis.SEED_LATTICES, analysis.SEED_MODULES)
+    keys = {cut.seed(root, purpose).spawn_key for cut in cuts for purpose in purposes}
+    assert len(keys) == len(cuts) * len(purposes)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(39), np.zeros((40, 2))])
