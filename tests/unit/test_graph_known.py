@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rls_bids.numerics.graph.metrics import NULL_METRICS, describe_graph
-from rls_bids.numerics.graph.paths import count_bits
+from rls_bids.numerics.graph.paths import count_bits, find_paths, mean_length
 from rls_bids.numerics.graph.smallworld import area_under_curve, omega, propensity, ratio
 
 SEED = np.random.SeedSequence(7)
@@ -58,6 +58,17 @@ def test_a_graph_in_pieces():
     assert (whole["radius"], whole["diameter"]) == (3, 3)
     inverse = 7 * 2 * (1 + 1 / 2 + 1 / 3) + 5 * 4
     assert whole["path_length_harmonic"] == pytest.approx(12 * 11 / inverse)
+
+
+@pytest.mark.parametrize("weighting", ["binary", "weighted"])
+def test_of_two_components_of_one_size_the_first_is_described(weighting):
+    graph = array(nx.disjoint_union(nx.cycle_graph(5), nx.complete_graph(5)))
+    paths = find_paths(graph, weighting)
+    assert np.flatnonzero(paths.is_in_largest).tolist() == [0, 1, 2, 3, 4]
+    assert mean_length(paths) == pytest.approx(1.5)
+    assert np.flatnonzero(find_paths(graph[::-1, ::-1], weighting).is_in_largest).tolist() == [
+        0, 1, 2, 3, 4,
+    ]  # fmt: skip
 
 
 def test_an_empty_graph_has_no_lengths():

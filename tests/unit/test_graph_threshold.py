@@ -68,6 +68,14 @@ def test_of_equal_edges_the_first_are_kept():
     assert np.argwhere(np.triu(kept)).tolist() == [[0, 1], [0, 2], [0, 3], [3, 4]]
 
 
+def test_of_many_equal_edges_the_first_are_kept():
+    rows, columns = np.triu_indices(30, 1)
+    kept = keep_strongest(np.full((30, 30), 0.5) - 0.5 * np.eye(30), 0.3)
+    is_kept = kept[rows, columns] > 0
+    assert is_kept.sum() == 131  # 130.5 upwards
+    assert is_kept[:131].all()
+
+
 def test_densities_nest():
     weights = take_sign(symmetric(30, 1, decimals=1), "positive")
     graphs = [keep_strongest(weights, density) > 0 for density in (0.1, 0.2, 0.3)]

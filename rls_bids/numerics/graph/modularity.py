@@ -48,8 +48,8 @@ def find_modules(
     """Divide a graph into modules of high modularity, the best of several runs.
 
     The Louvain method (Blondel 2008, 10.1088/1742-5468/2008/10/P10008) at resolution 1: nodes
-    move, in random order, to the neighbouring module with the highest gain until none gains;
-    modules become nodes, and so on. The result depends on the order, so that several runs with
+    move, in random order, to the module with the highest gain (an empty one, if need be) until
+    none gains; modules become nodes, and so on. The result depends on the order, so that several runs with
     seeds of their own are made.
 
     Parameters
@@ -156,6 +156,6 @@ def _best_module(
     most = towards[best] - strength * in_module[best] / total
     for m in range(n):
         gain = towards[m] - strength * in_module[m] / total
-        if towards[m] > 0 and gain > most + SMALLEST_GAIN * total:
+        if gain > most + SMALLEST_GAIN * total:
             best, most = m, gain
     return best
