@@ -8,6 +8,7 @@ import pytest
 
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.numerics.graph import (
+    VERSION,
     GraphOptions,
     GraphRow,
     analysis,
@@ -19,6 +20,38 @@ from rls_bids.numerics.graph.metrics import GLOBAL_METRICS, NODAL_METRICS, NULL_
 from rls_bids.numerics.graph.options import check_options
 from rls_bids.numerics.graph.threshold import NO_VALUES
 
+GOLDEN_METRICS = (
+    "clustering", "path_length", "local_efficiency", "modularity", "assortativity", "sigma",
+    "omega", "propensity",
+)  # fmt: skip
+GOLDEN = {
+    "binary": [
+        0.1628571429,
+        2.355718356,
+        0.2118022487,
+        0.3542099837,
+        -0.1150395929,
+        1.600157881,
+        0.6468579339,
+        0.3696454077,
+        1.201970443,
+        13.14089002,
+        5.053095069,
+    ],
+    "weighted": [
+        0.1538894235,
+        3.062307695,
+        0.187780756,
+        0.3570688781,
+        -0.122450382,
+        1.603003009,
+        0.6450178635,
+        0.3703294304,
+        1.201970443,
+        13.12573051,
+        5.059629568,
+    ],
+}
 QUICK = GraphOptions(densities=(0.1, 0.2, 0.3), n_nulls=4, n_lattices=2)
 
 
@@ -303,6 +336,27 @@ def test_every_graph_and_purpose_has_a_seed_of_its_own():
     purposes = (analysis.SEED_NULLS, analysis.SEED_LATTICES, analysis.SEED_MODULES)
     keys = {cut.seed(root, purpose).spawn_key for cut in cuts for purpose in purposes}
     assert len(keys) == len(cuts) * len(purposes)
+
+
+def golden_matrix():
+    i = np.arange(1, 31)
+    return 0.8 * np.sin(0.37 * np.multiply.outer(i, i) + 1.3 * np.add.outer(i, i))
+
+
+@pytest.mark.parametrize("weighting", ["binary", "weighted"])
+def test_golden_values_hold_while_the_version_stands(weighting):
+    assert VERSION == "1", "numbers changed: store new golden values with the new version"
+    asked = GraphOptions(
+        densities=(0.1, 0.2), n_nulls=5, n_lattices=3, metrics="all", weighting=weighting
+    )
+    result = graph_metrics(golden_matrix(), asked, seed=1, labels=np.arange(30) % 3)
+    rows = result.global_rows
+    found = [take(rows, f"{name}_auc")[0].value for name in GOLDEN_METRICS]
+    found += [
+        sum(row.value for row in take(result.nodal_rows, f"{name}_auc"))
+        for name in ("betweenness", "participation", "eigenvector_centrality")
+    ]
+    np.testing.assert_allclose(found, GOLDEN[weighting], rtol=1e-7)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(39), np.zeros((40, 2))])

@@ -49,8 +49,8 @@ def find_modules(
 
     The Louvain method (Blondel 2008, 10.1088/1742-5468/2008/10/P10008) at resolution 1: nodes
     move, in random order, to the module with the highest gain (an empty one, if need be) until
-    none gains; modules become nodes, and so on. The result depends on the order, so that several runs with
-    seeds of their own are made.
+    none gains; modules become nodes, and so on. The result depends on the order, so that several
+    runs with seeds of their own are made.
 
     Parameters
     ----------
