@@ -110,8 +110,7 @@ class PreparedRun:
     mask and confounds. ``local_bold`` and ``local_mask`` are for local measures: on the acquired
     grid if the program left such a series. The first ``n_dropped`` of ``n_volumes`` are left out.
     ``generator`` names the program, ``start_time`` and ``is_slice_timed`` are ``None`` where its
-    sidecar is silent, ``voxel_size_mm``, that of the acquisition, where nothing tells it;
-    ``is_on_grid`` says whether the series needs no interpolation.
+    sidecar is silent, ``voxel_size_mm``, that of the acquisition, where nothing tells it.
     """
 
     participant: str
@@ -130,7 +129,6 @@ class PreparedRun:
     generator: str
     is_slice_timed: bool | None
     start_time: float | None
-    is_on_grid: bool
 
     @property
     def images(self) -> tuple[str, ...]:

@@ -116,6 +116,22 @@ def run_name(run: BoldRun | PreparedRun) -> str:
     return "_".join("-".join(pair) for pair in run.entities)
 
 
+def _maps_node(measure: Measure, session: Session, place: Place, settings: Settings) -> pe.Node:
+    """Return the node that computes one measure."""
+    return pe.Node(
+        LocalMaps(
+            repetition_times={run_name(run): run.repetition_time for run in session.runs},
+            measure=measure.name,
+            options=options_of(measure, settings),
+            space=place.space,
+            smoothing_fwhm_mm=settings.denoise.smoothing_fwhm_mm,
+            version=f"{measure.version}-{local.VERSION}-{resample.VERSION}",
+        ),
+        name=node_name("local", measure.name),
+        mem_gb=2,
+    )
+
+
 def add_local_measures(
     workflow: pe.Workflow,
     session: Session,
@@ -127,18 +143,7 @@ def add_local_measures(
     """Add the node, the sink and the figures of every unfinished local measure."""
     for name, stage in stages.items():
         measure = MEASURES[name]
-        maps = pe.Node(
-            LocalMaps(
-                repetition_times={run_name(run): run.repetition_time for run in session.runs},
-                measure=name,
-                options=options_of(measure, settings),
-                space=place.space,
-                smoothing_fwhm_mm=settings.denoise.smoothing_fwhm_mm,
-                version=f"{measure.version}-{local.VERSION}-{resample.VERSION}",
-            ),
-            name=node_name("local", name),
-            mem_gb=2,
-        )
+        maps = _maps_node(measure, session, place, settings)
         sink = pe.Node(
             WriteManifest(
                 base_dir=place.output_dir,

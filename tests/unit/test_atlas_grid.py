@@ -9,9 +9,9 @@ from rls_bids.interfaces.measure import region_on_grid
 from rls_bids.numerics.resample import voxel_points
 from rls_bids.resources.atlas_grid import atlas_metadata, labels_on_grid
 from rls_bids.resources.atlases import find_atlas
+from rls_bids.resources.grids import standard_grid
 from rls_bids.resources.parcels import load_labels, load_parcels
 from rls_bids.resources.spaces import FSL_SPACE, NEW_SPACE, points_to_space
-from rls_bids.resources.grids import standard_grid
 
 INSTALLED = ("Seitzman300", "Power264", "Dosenbach160", "HCPex", "AAL3", "HarvardOxford")
 SHAPE, AFFINE = standard_grid(NEW_SPACE, "2")

@@ -226,7 +226,7 @@ def test_the_loadings_are_drawn(files, plain, tmp_path, strategy):
 
 
 def test_selected_runs_take_their_unfiltered_series_along(tmp_path):
-    names = ("denoised", "smoothed", "mask", "tsnr", "status", "unfiltered", "sample_mask")
+    names = ("denoised", "smoothed", "mask", "tsnr", "status", "local_unfiltered", "sample_mask")
     lists = {name: [] for name in names}
     for index, left in enumerate((30, -2, 25)):
         for name in names:
@@ -239,9 +239,11 @@ def test_selected_runs_take_their_unfiltered_series_along(tmp_path):
             lists[name].append(str(path))
     limits = {"who": "sub-01", "strategy": "6P", "min_time_s": 240.0, "min_df": 20}
     outputs = SelectRuns(**lists, **limits).run().outputs
-    assert [Path(path).name for path in outputs.unfiltered] == ["unfiltered0", "unfiltered2"]
+    names = [Path(path).name for path in outputs.local_unfiltered]
+    assert names == ["local_unfiltered0", "local_unfiltered2"]
+    assert outputs.selected == [0, 2]
     assert [Path(path).name for path in outputs.sample_mask] == ["sample_mask0", "sample_mask2"]
-    for name in ("unfiltered", "sample_mask"):
+    for name in ("local_unfiltered", "sample_mask"):
         del lists[name]
     outputs = SelectRuns(**lists, **limits).run().outputs
     assert len(outputs.denoised) == 2

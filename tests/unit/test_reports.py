@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from rls_bids.dataset import naming
+from rls_bids.measures import MEASURES
 from rls_bids.records import Note
 from rls_bids.reports import html, methods, pages, texts
 from rls_bids.reports.collect import NOT_FINISHED, collect_participant
@@ -286,7 +287,9 @@ def test_every_citation_has_a_complete_reference(settings):
         denoise=replace(settings.denoise, strategies=("acompcor", "24P", "6P", "none"), **NOTCH),
     )
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
-    mapped = methods.Facts(distortion=("phasediff", "opposed"), echoes=(3,))
+    mapped = methods.Facts(
+        distortion=("phasediff", "opposed"), echoes=(3,), measures=tuple(MEASURES)[1:]
+    )
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 
