@@ -70,7 +70,7 @@ MEASURE = Measure(
         "Every grey-matter voxel was correlated with every other one. Grey matter is that of the "
         "standard head, the same for all participants. Degree centrality is the number of voxels "
         "with a positive correlation above the threshold, or the sum of these correlations "
-        "[@buckner2009; @zuo2012], and the same with one threshold for all voxels that keeps a "
+        "[@buckner2009], [@zuo2012], and the same with one threshold for all voxels that keeps a "
         "fixed share of all pairs; connectivity strength is the mean Fisher z."
     ),
     sources=("10.1523/JNEUROSCI.5062-08.2009", "10.1093/cercor/bhr269"),

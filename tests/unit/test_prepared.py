@@ -147,7 +147,8 @@ def test_the_wanted_resolution_comes_first_and_another_grid_is_told(tmp_path: Pa
     participants = index(tmp_path, root)
     run = only_run(participants)
     assert STD in run.bold
-
+    assert STD not in run.local_bold  # without res-: the acquired voxels, for local measures
+    assert "res" not in run.local_bold.partition("_space-")[2]
     assert any(like(n.message, prepared_checks.INTERPOLATED) for n in participants[0].notes)
 
 
@@ -162,6 +163,11 @@ def test_a_series_on_the_output_grid_needs_no_interpolation(tmp_path: Path) -> N
         root / f"{FUNC}_{STD}_desc-brain_mask.nii.gz", np.ones(shape, np.uint8), affine=affine
     )
     write_table(root / f"{FUNC}_desc-confounds_timeseries.tsv", confounds_columns("present", 12))
+    participants = index(tmp_path, root)
+    assert not any(like(n.message, prepared_checks.INTERPOLATED) for n in participants[0].notes)
+    run = only_run(participants)
+    assert (run.local_bold, run.local_mask) == (run.bold, run.mask)
+    assert any(like(n.message, prepared_checks.INFLATED) for n in participants[0].notes)
 
 
 def test_the_later_of_two_data_sets_wins(tmp_path: Path) -> None:

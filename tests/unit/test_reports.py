@@ -281,15 +281,11 @@ def test_every_citation_has_a_complete_reference(settings):
     dois = [reference.doi for reference in known.values() if reference.doi]
     assert len(dois) == len(set(dois))
     assert all(re.fullmatch(r"10\.\d{4,}/\S+", doi) for doi in dois)
-    everything = replace(
-        settings,
-        analysis_level="group",
-        denoise=replace(settings.denoise, strategies=("acompcor", "24P", "6P", "none"), **NOTCH),
-    )
+    denoise = replace(settings.denoise, strategies=("acompcor", "24P", "6P", "none"), **NOTCH)
+    everything = replace(settings, analysis_level="group", denoise=denoise)
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
-    mapped = methods.Facts(
-        distortion=("phasediff", "opposed"), echoes=(3,), measures=tuple(MEASURES)[1:]
-    )
+    kinds, others = ("phasediff", "opposed"), tuple(MEASURES)[1:]
+    mapped = methods.Facts(distortion=kinds, echoes=(3,), measures=others)
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 
