@@ -13,7 +13,8 @@ EPILOG = "Times are in s, lengths in mm, frequencies in Hz. Defaults are in pare
 REPEATED_FLAG = "{flag} is given more than once, but takes one value."
 SEE_HELP = "See rls_bids --help."
 
-MANY, TEXT, WHOLE, NUMBER, PAIR = "many", "text", "whole", "number", "pair"
+MANY, TEXT, WHOLE, NUMBER = "many", "text", "whole", "number"
+NUMBERS, PAIR = "numbers", "pair"
 ON, OFF = "on", "off"
 POSITIONALS = ("BIDS_DIR", "OUTPUT_DIR", "{participant,group}")
 
@@ -93,6 +94,17 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--alff-band", "measures.alff_band", PAIR, "HZ", "band of ALFF and fALFF (0.01 0.08)"),
         ("--dc-threshold", "measures.dc_threshold", NUMBER, "R",
          "correlation above which voxels are connected (0.25)"),
+        ("--graph-densities", "measures.graph_densities", NUMBERS, "SHARE",
+         "densities of the graphs (0.05 to 0.4 in steps of 0.05)"),
+        ("--graph-weighting", "measures.graph_weighting", MANY, "{binary,weighted}",
+         "kinds of graphs (binary)"),
+        ("--graph-negative", "measures.graph_negative", TEXT, "{drop,absolute,apart}",
+         "what becomes of negative correlations (drop)"),
+        ("--graph-metrics", "measures.graph_metrics", TEXT, "{core,all}",
+         "all: with small-world omega and propensity (core)"),
+        ("--graph-nulls", "measures.graph_nulls", TEXT, "{rewired,correlated}",
+         "null networks: rewired graphs, or graphs of random matrices (rewired)"),
+        ("--n-nulls", "measures.n_nulls", WHOLE, "N", "null networks a density (100)"),
         ("--dc-density", "measures.dc_density", NUMBER, "SHARE",
          "share of all pairs that is connected, for the degrees at one density (0.05)"),
         ("--seeds", "measures.seeds_file", TEXT, "FILE", "JSON or TSV file of seeds (our own)"),
@@ -189,6 +201,7 @@ def make_parser() -> argparse.ArgumentParser:
         TEXT: {"action": _Once},
         WHOLE: {"action": _Once, "type": int},
         NUMBER: {"action": _Once, "type": float},
+        NUMBERS: {"nargs": "+", "action": "extend", "type": float},
         PAIR: {"action": _Once, "type": float, "nargs": 2},
         ON: {"action": "store_const", "const": True},
         OFF: {"action": "store_const", "const": False},

@@ -18,6 +18,7 @@ RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
 GROUP_TABLES = ("clusters", "design", "participants", "roi")
 PARCEL_STATS = ("mean", "coverage")
 MATRIX_MEASURES = ("pearsoncorrelation", "partialcorrelation", "fisherz")
+GRAPH_TABLES = ("global", "nodal")
 MATRIX_SETS = ("networks", "lobes")
 GROUP_STATS = ("effect", "variance", "t", "z", "p", "logp", "hedgesg")
 
@@ -172,6 +173,13 @@ PRODUCTS: tuple[Product, ...] = (
         required=("space", "seg", "denoise", "meas"),
         optional=("desc",),
         allowed=(("meas", MATRIX_MEASURES), ("desc", MATRIX_SETS)),
+    ),
+    _func(
+        "graph",
+        "graph",
+        ".tsv",
+        required=("space", "seg", "denoise", "meas", "desc"),
+        allowed=(("meas", MATRIX_MEASURES[:1]), ("desc", GRAPH_TABLES)),
     ),
     _group(
         "group_map",

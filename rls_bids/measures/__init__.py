@@ -1,6 +1,6 @@
 """The table of measures: one file each, one line here."""
 
-from rls_bids.measures import alff, centrality, matrices, reho, seed
+from rls_bids.measures import alff, centrality, graphs, matrices, reho, seed
 from rls_bids.records import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -11,6 +11,7 @@ MEASURES: dict[str, Measure] = {
         reho.MEASURE,
         centrality.MEASURE,
         matrices.MEASURE,
+        graphs.MEASURE,
     )
 }
 LOCAL_STATS = tuple(

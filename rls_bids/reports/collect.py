@@ -41,7 +41,7 @@ PREPARED_ANATOMY = "The head was processed by {generator}, whose own report show
 PREPARED_RUN = "Preprocessed by {generator}; its own report shows coregistration and distortion."
 LONGEST_CRASH = 20_000
 SEED_MAP = "seed_map"
-SESSION_PRODUCTS = (SEED_MAP, "local_map", "relmat")
+SESSION_PRODUCTS = (SEED_MAP, "local_map", "relmat", "graph")
 
 RUN_COLUMNS = (
     ("Run", ""),
@@ -357,7 +357,8 @@ def _measures(results: Iterable[Result]) -> tuple[str, ...]:
         for result in results
         if result.product == "local_map" and "Missing" not in result.metadata
     }
-    made |= {"matrices" for r in results if r.product == "relmat" and "Missing" not in r.metadata}
+    for product, name in (("relmat", "matrices"), ("graph", "graphs")):
+        made |= {name for r in results if r.product == product and "Missing" not in r.metadata}
     return tuple(name for name in MEASURES if name in made)
 
 

@@ -17,6 +17,11 @@ CAPTION = (
     "{fwhm} mm; {minutes} min kept. Colours fade out below |z| = 0.5."
 )
 MATRIX_CAPTION = "Pearson r, {minutes} min kept, {df} residual degrees of freedom."
+GRAPH_CAPTION = (
+    "Global metrics of graphs of {n} nodes over density; a density that the positive correlations "
+    "cannot reach is missing. Areas under the curves and nodal metrics are in the tables."
+)
+LOST_NODES = " Nodes left out: {names}."
 LOST = " {n} parcels lie to less than half in the brain mask and are missing: {names}."
 
 
@@ -104,7 +109,28 @@ def matrix_sections(root: Path, label: str, results: Sequence[Result]) -> list[S
             lost = [str(name) for name in one.metadata.get("MissingNodes", [])]
             caption += LOST.format(n=len(lost), names=", ".join(lost)) if lost else ""
             figure = figure_item(root, path, "matrix", MAP_NOT_DRAWN, atlas, caption)
-        parts.append(Section(anchor=anchor, title=capitalised(title), figures=(figure,)))
+        figures = [figure, *_graph_figures(root, label, one, results, entities)]
+        parts.append(Section(anchor=anchor, title=capitalised(title), figures=tuple(figures)))
     if not parts:
         return []
-    return [Section(anchor="matrices", title="Matrices", parts=tuple(parts))]
+    return [Section(anchor="matrices", title="Matrices and graphs", parts=tuple(parts))]
+
+
+def _graph_figures(
+    root: Path, label: str, matrix: Result, results: Sequence[Result], entities: dict[str, Any]
+) -> list[FigureItem]:
+    """Return the picture of the graphs of a matrix, if any were made or tried."""
+    for one in results:
+        same = {k: v for k, v in one.entities.items() if k not in ("meas", "desc")} == entities
+        is_own = one.product == "graph" and one.session == matrix.session and same
+        if is_own and one.entities["desc"] == "global":
+            path = naming.figure(label, one.session, "graph", **entities)
+            name = f"Graphs of {one.entities['seg']}"
+            if "Missing" in one.metadata:
+                reason = str(one.metadata["Missing"])
+                return [FigureItem(title=name, path=None, alt="", reason=reason)]
+            lost = one.metadata.get("NodesLeftOut", {})
+            caption = GRAPH_CAPTION.format(n=number(one.metadata.get("NumberOfNodes")))
+            caption += LOST_NODES.format(names=", ".join(lost)) if lost else ""
+            return [figure_item(root, path, "graph", MAP_NOT_DRAWN, name, caption)]
+    return []

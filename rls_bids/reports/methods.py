@@ -251,6 +251,12 @@ def _measures(names: Iterable[str], settings: Settings) -> str:
             f" The threshold was r = {chosen.dc_threshold:g}, the share {chosen.dc_density:g}."
         ),
         "matrices": f" Atlases: {', '.join(chosen.atlases)}.",
+        "graphs": wording.GRAPHS.format(
+            weighting=" and ".join(chosen.graph_weighting),
+            densities=", ".join(f"{density:g}" for density in chosen.graph_densities),
+            n=chosen.n_nulls,
+            nulls=chosen.graph_nulls,
+        ),
     }
     told = [MEASURES[name].method + options.get(name, "") for name in names]
     if any(MEASURES[name].kind == "local" for name in names):

@@ -106,6 +106,11 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             alt="Square of correlations between parcels, with lines between networks",
             caption="",
         ),
+        "graph": Words(
+            title="Graphs",
+            alt="Global graph metrics over density beside those of null networks",
+            caption="",
+        ),
         "tmap": Words(
             title="t map",
             alt="Map of t in three planes through the seed, with axial slices below",

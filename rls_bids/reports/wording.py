@@ -41,6 +41,7 @@ FIELD: Mapping[str, str] = MappingProxyType(
 VOXELS: Mapping[str, str] = MappingProxyType(
     {"native": "the acquired size, the longest edge of all runs rounded up to 0.5 mm"}
 )
+GRAPHS = " They were {weighting}; densities: {densities}; {n} {nulls} null networks a density."
 LOCAL = (
     "Maps of local measures were averaged over runs, weighted by the minutes kept, smoothed with "
     "a Gaussian of {fwhm:g} mm full width at half maximum over the voxels that have a value, and "

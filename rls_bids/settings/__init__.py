@@ -203,9 +203,10 @@ def _typed(name: str, value: object, annotation: object) -> Any:  # noqa: ANN401
     if get_origin(annotation) is UnionType:
         (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))
     if get_origin(annotation) is tuple:
-        expected = "a list of texts"
-        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-            return tuple(value)
+        inner = get_args(annotation)[0]
+        kinds, expected = limits.KINDS_OF_ITEMS[inner]
+        if isinstance(value, list | tuple) and all(isinstance(item, kinds) for item in value):
+            return tuple(inner(item) for item in value)
     else:
         kinds, expected = limits.KINDS.get(annotation, limits.KINDS[str])
         if isinstance(value, kinds) and isinstance(value, bool) is (annotation is bool):
@@ -234,9 +235,12 @@ def _bare_labels(flag: str, prefix: str, labels: Sequence[str]) -> tuple[str, ..
     return bare
 
 
-def _check_range(value: float, flag: str, lowest: float, is_allowed: bool, expected: str) -> None:
-    if not math.isfinite(value) or value < lowest or (value == lowest and not is_allowed):
-        raise UsageError(limits.OUT_OF_RANGE.format(flag=flag, found=value, expected=expected))
+def _check_range(
+    given: float | tuple[float, ...], flag: str, lowest: float, is_allowed: bool, expected: str
+) -> None:
+    for value in given if isinstance(given, tuple) else (given,):
+        if not math.isfinite(value) or value < lowest or (value == lowest and not is_allowed):
+            raise UsageError(limits.OUT_OF_RANGE.format(flag=flag, found=value, expected=expected))
 
 
 def _check_contrast(groups: Sequence[str]) -> None:
@@ -265,8 +269,18 @@ def _check_together(settings: Settings) -> None:
         raise UsageError(limits.ALFF_ORDER.format(low=low, high=high))
     check_strategies(denoise)
     _check_motion_filter(denoise)
+    _check_graphs(settings.measures)
     if run.omp_nthreads > run.n_cpus:
         raise UsageError(limits.TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus))
+
+
+def _check_graphs(measures: MeasureSettings) -> None:
+    """Check that graphs have matrices to be made of, and densities that can be."""
+    if "graphs" in measures.names and "matrices" not in measures.names:
+        raise UsageError(limits.GRAPHS_WITHOUT_MATRICES)
+    for density in measures.graph_densities:
+        if density > 1:
+            raise UsageError(limits.DENSITY_ABOVE_ONE.format(found=density))
 
 
 def _check_motion_filter(denoise: DenoiseSettings) -> None:

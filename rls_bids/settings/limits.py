@@ -18,6 +18,8 @@ FILE_MISSING = "{flag} names {path}, but there is no such file."
 BAND_ORDER = (
     "--lower-bpf is {low:g} Hz and --upper-bpf is {high:g} Hz, but the lower must be less."
 )
+GRAPHS_WITHOUT_MATRICES = "--measures got graphs without matrices, of which graphs are made."
+DENSITY_ABOVE_ONE = "--graph-densities got {found:g}, but a share of all pairs is at most 1."
 ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
 STOP_WITHOUT_FILTER = (
     "{flags} without --motion-filter-type: it says how breathing is taken out of head motion."
@@ -52,8 +54,12 @@ KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
     float: ((int, float), "a number"),
     str: ((str,), "a text"),
 }
+KINDS_OF_ITEMS: Mapping[object, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "a list of texts"),
+    float: ((int, float), "a list of numbers"),
+}
 LEVELS = ("participant", "group")
-MEASURE_NAMES = ("seed", "alff", "reho", "centrality", "matrices")
+MEASURE_NAMES = ("seed", "alff", "reho", "centrality", "matrices", "graphs")
 LABELS = {
     "input.participant_labels": ("--participant-label", "sub-"),
     "input.exclude_participant_labels": ("--exclude-participant-label", "sub-"),
@@ -66,6 +72,10 @@ WORDS = {
     "anat.resolution": ("--output-spaces", ("1", "2", "native")),
     "bold.ignore": ("--ignore", STEPS_TO_IGNORE),
     "measures.names": ("--measures", MEASURE_NAMES),
+    "measures.graph_weighting": ("--graph-weighting", ("binary", "weighted")),
+    "measures.graph_negative": ("--graph-negative", ("drop", "absolute", "apart")),
+    "measures.graph_metrics": ("--graph-metrics", ("core", "all")),
+    "measures.graph_nulls": ("--graph-nulls", ("rewired", "correlated")),
     "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
     "run.level": ("--level", ("minimal", "full")),
 }
@@ -101,6 +111,8 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "measures.alff_low_hz": ("--alff-band", 0, False, "more than 0 Hz"),
     "measures.alff_high_hz": ("--alff-band", 0, False, "more than 0 Hz"),
     "measures.dc_threshold": ("--dc-threshold", 0, True, "a correlation of 0 or more"),
+    "measures.graph_densities": ("--graph-densities", 0, False, "more than 0"),
+    "measures.n_nulls": ("--n-nulls", 0, True, "0 (no null networks) or more"),
     "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),
     "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
     "run.n_cpus": ("--n-cpus", 1, True, "1 or more"),

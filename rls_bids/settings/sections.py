@@ -83,16 +83,22 @@ class MeasureSettings:
     """Which measures, which seeds (empty: the default set), and what the others need.
 
     ``atlases`` are names or absolute paths. Bands are in Hz; ``dc_threshold`` is a correlation,
-    ``dc_density`` a share of all pairs.
+    ``dc_density`` and ``graph_densities`` are shares of all pairs.
     """
 
-    names: tuple[str, ...] = ("seed", "alff", "reho", "centrality", "matrices")
+    names: tuple[str, ...] = ("seed", "alff", "reho", "centrality", "matrices", "graphs")
     seeds_file: str | None = None
     atlases: tuple[str, ...] = ("Seitzman300",)
     alff_low_hz: float = 0.01
     alff_high_hz: float = 0.08
     dc_threshold: float = 0.25
     dc_density: float = 0.05
+    graph_densities: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+    graph_weighting: tuple[str, ...] = ("binary",)
+    graph_negative: Literal["drop", "absolute", "apart"] = "drop"
+    graph_metrics: Literal["core", "all"] = "core"
+    graph_nulls: Literal["rewired", "correlated"] = "rewired"
+    n_nulls: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.records import Atlas, BoldRun, PreparedRun, Session
 from rls_bids.resources.atlases import atlas_content, find_atlas
 from rls_bids.settings import Settings
+from rls_bids.workflows.graphs import add_graph, graph_stage
 from rls_bids.workflows.metadata import preprocessing_of, processing_of
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stage import Place, Stage, common_entities, make_product
@@ -44,10 +45,12 @@ class AtlasStages:
     content: str
     runs: tuple[Stage, ...]
     matrices: Stage
+    graph: Stage | None
 
     def is_finished(self, output_dir: str) -> bool:
         """Whether every table of every run and of the session is there."""
-        return all(stage.is_finished(output_dir) for stage in (*self.runs, self.matrices))
+        stages = (*self.runs, self.matrices, *([self.graph] if self.graph else []))
+        return all(stage.is_finished(output_dir) for stage in stages)
 
 
 def atlas_stages(
@@ -64,12 +67,16 @@ def atlas_stages(
             _series_stage(run, strategy, design, atlas, content, place)
             for run, design in zip(session.runs, designs, strict=True)
         )
+        shared: dict[str, Any] = dict(common_entities(session))
+        shared |= _entities(strategy, atlas, place)
+        matrices = _matrix_stage(session, strategy, runs, atlas, place, settings)
         found[atlas.name] = AtlasStages(
             atlas=atlas,
             given=text,
             content=content,
             runs=runs,
-            matrices=_matrix_stage(session, strategy, runs, atlas, place, settings),
+            matrices=matrices,
+            graph=graph_stage(session, matrices, shared, place, settings),
         )
     return found
 
@@ -150,8 +157,9 @@ def add_atlases(
     slug: str,
     stages: Mapping[str, AtlasStages],
     place: Place,
+    settings: Settings,
 ) -> None:
-    """Add series, matrices, their sinks and figure of every unfinished atlas to a session.
+    """Add series, matrices, graphs, sinks and figures of every unfinished atlas to a session.
 
     ``measures`` is the graph of the strategy ``slug`` in ``workflow``; its node ``select_runs``
     says which runs are used.
@@ -191,6 +199,8 @@ def add_atlases(
             )
         measures.connect([(select, matrices, [("selected", "selected")])])
         _add_matrix_outputs(measures, matrices, own.matrices, place, name)
+        if own.graph:
+            add_graph(measures, matrices, own.graph, place, settings, atlas=name)
         status = workflow.get_node(f"status_{slug}")
         handed = f"{matrices.name}."
         workflow.connect([(status, measures, [("out", f"{handed}status")])])

@@ -231,7 +231,7 @@ def _add_strategy(
     for field, origin in sources.items():
         _merge_runs(workflow, field, origin, measures, len(session.runs))
     atlases = {name: stages.atlases[strategy][name] for name in unfinished.atlases}
-    add_atlases(workflow, measures, slug, atlases, stages.place)
+    add_atlases(workflow, measures, slug, atlases, stages.place, settings)
 
 
 def _merge_runs(

@@ -184,3 +184,7 @@ def check_other_measures(full: Path, out: Path, func: str) -> None:
     for measure in ("pearsoncorrelation", "partialcorrelation"):
         name = f"{func.replace('_res-2', '_seg-Seitzman300')}_meas-{measure}_relmat.tsv"
         assert (out / name).read_bytes() == (full / name).read_bytes()
+    for level in ("global", "nodal"):
+        name = f"{func.replace('_res-2', '_seg-Seitzman300')}_meas-pearsoncorrelation"
+        name += f"_desc-{level}_graph.tsv"
+        assert (out / name).read_bytes() == (full / name).read_bytes()

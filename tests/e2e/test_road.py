@@ -52,6 +52,8 @@ def promised(label: str) -> set[str]:
     tables = [f"{parcels}_stat-{stat}_timeseries" for stat in ("mean", "coverage")]
     tables += [f"{parcels}_meas-{kind}correlation_relmat" for kind in ("pearson", "partial")]
     tables += [f"{parcels}_meas-fisherz_desc-{sets}_relmat" for sets in ("networks", "lobes")]
+    graph = f"{parcels}_meas-pearsoncorrelation_desc"
+    tables += [f"{graph}-{level}_graph" for level in ("global", "nodal")]
     others = dict.fromkeys(tables, ".tsv") | {
         f"{anat}_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm": ".h5",
         f"{anat}_from-MNI152NLin2009cAsym_to-T1w_mode-image_xfm": ".h5",

@@ -157,7 +157,7 @@ def test_every_measure_of_the_table_reaches_the_graph(tmp_path: Path) -> None:
     kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
     local = [name for name, measure in MEASURES.items() if measure.kind == "local"]
     assert kinds["LocalMaps"] == kinds["PlotLocalMaps"] == len(local) == 3
-    assert (kinds["ParcelSeries"], kinds["Matrices"], kinds["PlotMatrix"]) == (4, 2, 2)
+    assert (kinds["ParcelSeries"], kinds["Matrices"], kinds["GraphTables"]) == (4, 2, 2)
     for name in local:
         sources = sources_of(graph, f"measures_acompcor.local_{name}")
         assert sources["filtered"].endswith("select_runs.local_denoised")

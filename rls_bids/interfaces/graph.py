@@ -1,0 +1,171 @@
+"""Graph metrics of a session's correlation matrix, as two long tables and a picture."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from rls_bids.dataset.description import atomic_write
+from rls_bids.interfaces.manifest import load_manifest, save_manifest
+from rls_bids.interfaces.tables import load_table
+
+if TYPE_CHECKING:
+    from rls_bids.numerics.graph import GraphResult, GraphRow
+
+COLUMNS = (
+    *("metric", "node", "density", "density_reached", "threshold", "weighting", "sign"),
+    *("null_model", "n_nodes", "value", "null_mean", "null_sd", "z"),
+)
+MISSING = "n/a"
+TABLES = ("global", "nodal")
+
+
+class GraphTablesInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `GraphTables`."""
+
+    matrices = File(exists=True, mandatory=True, desc="manifest of `Matrices`")
+    options = traits.Dict(mandatory=True, desc="settings of the measure")
+    random_seed = traits.Int(0, usedefault=True, desc="of the null networks")
+    who = traits.List(traits.Str(), mandatory=True, desc="what makes the seed the matrix' own")
+    version = traits.Str(mandatory=True, desc="kernel version")
+
+
+class GraphTablesOutputSpec(TraitedSpec):
+    """Outputs of `GraphTables`."""
+
+    manifest = File(exists=True, desc="`global` and `nodal`, or why they are missing")
+
+
+class GraphTables(SimpleInterface):
+    """Measure graphs of the Pearson correlations at every density and weighting."""
+
+    input_spec = GraphTablesInputSpec
+    output_spec = GraphTablesOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
+        from rls_bids.errors import RlsBidsError
+
+        folder = Path(runtime.cwd)
+        entries = {entry["key"]: entry for entry in load_manifest(self.inputs.matrices)}
+        matrix = entries["pearsoncorrelation"]
+        about = {
+            key: matrix["metadata"][key]
+            for key in ("Atlas", "MinutesKept", "MeanFramewiseDisplacement", "DegreesOfFreedom")
+            if key in matrix["metadata"]
+        }
+        if not matrix["file"]:
+            about["Missing"] = matrix["metadata"]["Missing"]
+        else:
+            table = load_table(matrix["file"])
+            try:
+                results = _measure(np.array(list(table.values())), self.inputs)
+                about |= _save(results, list(table), folder)
+            except RlsBidsError as error:
+                about["Missing"] = error.message
+        found = [
+            {"key": key, "file": "" if "Missing" in about else f"{key}.tsv", "metadata": about}
+            for key in TABLES
+        ]
+        self._results["manifest"] = save_manifest(found, folder)
+        return runtime
+
+
+def _measure(matrix: Any, inputs: Any) -> "list[GraphResult]":
+    """Measure one matrix with every weighting; all have the same null seeds."""
+    from rls_bids.numerics.graph import GraphOptions, graph_metrics, participant_seed
+
+    given = inputs.options
+    return [
+        graph_metrics(
+            matrix,
+            GraphOptions(
+                densities=tuple(given["graph_densities"]),
+                weighting=weighting,
+                negative=given["graph_negative"],
+                metrics=given["graph_metrics"],
+                null_model=given["graph_nulls"],
+                n_nulls=given["n_nulls"],
+            ),
+            seed=participant_seed(inputs.random_seed, *inputs.who),
+        )
+        for weighting in given["graph_weighting"]
+    ]
+
+
+def _save(results: "Sequence[GraphResult]", names: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Write both tables and return what the sidecars say."""
+    rows = {
+        "global": [row for result in results for row in result.global_rows],
+        "nodal": [row for result in results for row in result.nodal_rows],
+    }
+    for key, table in rows.items():
+        text = "\n".join("\t".join(line) for line in (COLUMNS, *_lines(table, names)))
+        (folder / f"{key}.tsv").write_text(f"{text}\n", encoding="utf-8")
+    first = results[0]
+    return {
+        "NumberOfNodes": first.n_nodes,
+        "NodesLeftOut": {names[out.node]: out.reason for out in first.nodes_out},
+        "DensitiesReached": {sign: list(reached) for sign, reached in first.densities_reached},
+    }
+
+
+def _lines(rows: "Iterable[GraphRow]", names: Sequence[str]) -> Iterable[tuple[str, ...]]:
+    """Yield the cells of a long table; nodes are called by the names of their parcels."""
+    for row in rows:
+        cells = {name: getattr(row, name) for name in COLUMNS}
+        cells["node"] = MISSING if row.node is None else names[row.node]
+        yield tuple(_cell(value) for value in cells.values())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return MISSING if math.isnan(value) else f"{value:.7g}"
+    return str(value) or MISSING
+
+
+class PlotGraphInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotGraph`."""
+
+    manifest = File(exists=True, mandatory=True, desc="tables of `GraphTables`")
+    atlas = traits.Str(mandatory=True, desc="name, for the title")
+    base_dir = traits.Str(mandatory=True, desc="output directory")
+    path = traits.Str(mandatory=True, desc="finished relative path")
+
+
+class PlotGraph(SimpleInterface):
+    """Draw the global metrics over density beside those of the null networks."""
+
+    _always_run = True
+    input_spec = PlotGraphInputSpec
+    output_spec = TraitedSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.graph import plot_curves
+
+        entries = {entry["key"]: entry for entry in load_manifest(self.inputs.manifest)}
+        entry = entries["global"]
+        if entry["file"]:
+            words = f"{entry['metadata']['NumberOfNodes']} nodes"
+            title = f"Graphs of {self.inputs.atlas}"
+            draw = partial(plot_curves, read_graph_table(entry["file"]), title, words)
+            atomic_write(Path(self.inputs.base_dir, self.inputs.path), draw)
+        return runtime
+
+
+def read_graph_table(path: str) -> list[Mapping[str, str]]:
+    """Read a long table of graph metrics, cells as text."""
+    import csv
+
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))

@@ -1,0 +1,132 @@
+"""Graph metrics as nodes: long tables with the names of parcels, and what is missing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rls_bids.figures.graph import plot_curves
+from rls_bids.interfaces.graph import COLUMNS, GraphTables, PlotGraph, read_graph_table
+from rls_bids.interfaces.manifest import load_manifest, save_manifest
+from rls_bids.interfaces.tables import save_table
+from rls_bids.numerics.graph import GraphOptions, graph_metrics, participant_seed
+from rls_bids.settings import MeasureSettings
+
+N, SEED, WHO = 24, 7, ["sub-01_task-rest_seg-X"]
+OPTIONS = {
+    "graph_densities": [0.1, 0.2],
+    "graph_weighting": ["binary", "weighted"],
+    "graph_negative": "drop",
+    "graph_metrics": "core",
+    "graph_nulls": "rewired",
+    "n_nulls": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def matrix() -> np.ndarray:
+    """Two modules; the last node is missing."""
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((200, N))
+    for half in (slice(0, N // 2), slice(N // 2, N)):
+        series[:, half] += 0.8 * rng.standard_normal((200, 1))
+    r = np.corrcoef(series.T)
+    r[-1], r[:, -1] = np.nan, np.nan
+    return r
+
+
+def save_matrices(folder: Path, r: np.ndarray | None) -> str:
+    folder.mkdir()
+    told = {"Atlas": {"Name": "X"}, "MinutesKept": 6.5, "DegreesOfFreedom": 60}
+    if r is None:
+        told["Missing"] = "No run has a usable series of the atlas X."
+    else:
+        names = [f"parcel_{index:02}" for index in range(N)]
+        save_table(dict(zip(names, r.T, strict=True)), folder / "r.tsv")
+    file = "" if r is None else "r.tsv"
+    return save_manifest([{"key": "pearsoncorrelation", "file": file, "metadata": told}], folder)
+
+
+def compute(manifest: str, folder: Path, **changes) -> dict:
+    folder.mkdir()
+    node = GraphTables(
+        matrices=manifest, options=OPTIONS | changes, random_seed=SEED, who=WHO, version="test"
+    )
+    return {e["key"]: e for e in load_manifest(node.run(cwd=folder).outputs.manifest)}
+
+
+def test_tables_hold_what_the_kernel_finds(matrix: np.ndarray, tmp_path: Path) -> None:
+    found = compute(save_matrices(tmp_path / "m", matrix), tmp_path / "g")
+    rows = read_graph_table(found["global"]["file"])
+    assert tuple(rows[0]) == COLUMNS
+    options = GraphOptions(densities=(0.1, 0.2), weighting="weighted", n_nulls=5)
+    # The table of r has as many digits as it needs to come back the same.
+    expected = graph_metrics(matrix, options, seed=participant_seed(SEED, *WHO))
+    ours = {
+        (row["metric"], row["density"]): row["value"]
+        for row in rows
+        if row["weighting"] == "weighted"
+    }
+    for row in expected.global_rows:
+        key = (row.metric, "n/a" if np.isnan(row.density) else f"{row.density:.7g}")
+        if np.isnan(row.value):
+            assert ours[key] == "n/a"
+        else:
+            assert float(ours[key]) == pytest.approx(row.value, rel=1e-5)
+    assert {row["node"] for row in rows} == {"n/a"}
+    assert {row["weighting"] for row in rows} == {"binary", "weighted"}
+
+
+def test_nodes_are_called_by_their_parcels(matrix: np.ndarray, tmp_path: Path) -> None:
+    found = compute(save_matrices(tmp_path / "m", matrix), tmp_path / "g")
+    rows = read_graph_table(found["nodal"]["file"])
+    assert {row["node"] for row in rows} == {f"parcel_{index:02}" for index in range(N - 1)}
+    told = found["nodal"]["metadata"]
+    assert list(told["NodesLeftOut"]) == [f"parcel_{N - 1:02}"]
+    assert told["NumberOfNodes"] == N - 1
+    degree = {
+        row["node"]: float(row["value"])
+        for row in rows
+        if (row["metric"], row["density"], row["weighting"]) == ("degree", "0.2", "binary")
+    }
+    inside = np.where(np.isnan(matrix), -1, matrix)[: N - 1, : N - 1]
+    np.fill_diagonal(inside, -1)
+    n_edges = round(0.2 * (N - 1) * (N - 2) / 2)
+    cut = np.sort(inside[np.triu_indices(N - 1, k=1)])[-n_edges]
+    assert list(degree.values()) == (inside >= cut).sum(axis=0).tolist()
+
+
+def test_the_same_seed_gives_the_same_tables(matrix: np.ndarray, tmp_path: Path) -> None:
+    manifest = save_matrices(tmp_path / "m", matrix)
+    texts = [
+        Path(compute(manifest, tmp_path / name)["global"]["file"]).read_text()
+        for name in ("a", "b")
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("r", [None, np.full((N, N), np.nan)])
+def test_without_a_matrix_the_tables_say_why(r: np.ndarray | None, tmp_path: Path) -> None:
+    found = compute(save_matrices(tmp_path / "m", r), tmp_path / "g")
+    assert {entry["file"] for entry in found.values()} == {""}
+    assert all(entry["metadata"]["Missing"] for entry in found.values())
+    PlotGraph(
+        manifest=save_manifest(list(found.values()), tmp_path / "g"),
+        atlas="X",
+        base_dir=str(tmp_path),
+        path="x.svg",
+    ).run(cwd=tmp_path)
+    assert not (tmp_path / "x.svg").exists()
+
+
+def test_the_picture_is_drawn(matrix: np.ndarray, tmp_path: Path) -> None:
+    found = compute(save_matrices(tmp_path / "m", matrix), tmp_path / "g")
+    rows = read_graph_table(found["global"]["file"])
+    path = plot_curves(rows, "Graphs of X", "23 nodes", tmp_path / "x.svg")
+    text = path.read_text()
+    assert "small-worldness" in text
+    assert "weighted" in text
+
+
+def test_options_of_the_node_are_settings() -> None:
+    assert all(hasattr(MeasureSettings(), name) for name in OPTIONS)
