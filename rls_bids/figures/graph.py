@@ -56,7 +56,8 @@ def plot_curves(
     title, subtitle : str
     out_file : str or Path
     """
-    weightings = list(dict.fromkeys(row["weighting"] for row in rows))
+    at_density = (row["weighting"] for row in rows if row["density"] != "n/a")
+    weightings = list(dict.fromkeys(at_density))
     n_rows = -(-len(PANELS) // _COLUMNS)
     with style.house_style():
         figure = style.new_figure(_HEAD_INCH + n_rows * _PANEL_INCH)

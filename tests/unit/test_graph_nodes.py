@@ -126,6 +126,9 @@ def test_the_picture_is_drawn(matrix: np.ndarray, tmp_path: Path) -> None:
     text = path.read_text()
     assert "small-worldness" in text
     assert "weighted" in text
+    alone = [row for row in rows if row["weighting"] == "binary" or row["density"] == "n/a"]
+    plain = plot_curves(alone, "Graphs of X", "23 nodes", tmp_path / "y.svg").read_text()
+    assert "weighted" not in plain
 
 
 def test_options_of_the_node_are_settings() -> None:
