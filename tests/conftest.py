@@ -1,6 +1,7 @@
 """What every test may ask for: random numbers, real data, one thread a library."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ for _variable in (
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Compiled code is shared by the workers, by the apps that they start, and by later calls.
+_compiled = Path(tempfile.gettempdir(), f"rls_bids_tests_numba_{os.getuid()}")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_compiled))
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
