@@ -63,7 +63,7 @@ def grey_matter_on_grid(
     >>> from rls_bids.resources.grids import standard_grid
     >>> shape, affine = standard_grid("MNI152NLin2009cAsym", "3")
     >>> grey = grey_matter_on_grid(shape, affine.tobytes(), "MNI152NLin2009cAsym")
-    >>> bool(grey[32, 24, 34])  # medial occipital cortex
+    >>> bool(grey[32, 19, 28])  # calcarine cortex
     True
     """
     import numpy as np

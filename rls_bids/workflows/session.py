@@ -30,7 +30,6 @@ ANAT_FIELDS = (
 )
 GRID_FIELDS = ("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
 MEASURES = "measures_"
-LOCAL_POINTS = [(f, f"inputnode.local_{f}") for f in ("points", "std_mask")]
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
 
 
@@ -132,13 +131,15 @@ def _add_run(
         bold = init_bold_wf(run, stage, place, settings, name=name, local=local)
         points = workflow.get_node("standard_points")
         finer = workflow.get_node("local_points")
+        # A list of its own: nipype takes connections out of the list that it is given.
+        local_points = [(f, f"inputnode.local_{f}") for f in ("points", "std_mask")]
         anatomy = ("t1w", "mask", "dseg", "GM", "WM")
         workflow.connect(
             [
                 (inputnode, bold, [(field, f"inputnode.{field}") for field in anatomy]),
                 (grid, bold, [(f, f"inputnode.{f}") for f in ("WM_std", "CSF_std")]),
                 (points, bold, [(f, f"inputnode.{f}") for f in ("points", "std_mask")]),
-                *([(finer, bold, LOCAL_POINTS)] if finer else []),
+                *([(finer, bold, local_points)] if finer else []),
             ]
         )
     for strategy, designs in stages.designs.items():

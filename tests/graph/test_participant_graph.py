@@ -141,6 +141,18 @@ def test_the_series_is_interpolated_once(tmp_path: Path) -> None:
     assert (kinds["ResampleSeries"], kinds["Denoise"], kinds["LocalMaps"]) == (1, 1, 0)
 
 
+def test_every_series_of_every_session_has_its_points(tmp_path: Path) -> None:
+    """What is connected once must be connected each time: nipype empties lists it is given."""
+    graph = expand(tmp_path, TWO_SESSIONS)
+    nodes = [n for n in graph.nodes() if type(n.interface).__name__ == "ResampleSeries"]
+    assert len(nodes) == 4
+    for node in nodes:
+        found = {
+            field for _, _, data in graph.in_edges(node, data=True) for _, field in data["connect"]
+        }
+        assert {"points", "std_mask", "matrices", "t1w_to_boldref"} <= found
+
+
 def test_a_native_grid_serves_the_local_measures_too(tmp_path: Path) -> None:
     graph = expand(tmp_path, ONE_RUN, anat__resolution="native")
     kinds = Counter(type(node.interface).__name__ for node in graph.nodes())
