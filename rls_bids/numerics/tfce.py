@@ -140,8 +140,15 @@ def tfce(
     result = np.zeros(n_voxels)
     for sign in (np.float32(1), np.float32(-1)):
         enhanced = np.zeros(n_voxels)
-        powers = (extent_power, height_power)
-        _sweep(sign * heights, *_where(neighbours), 0.0, np.inf, *powers, enhanced)
+        rules = (0.0, np.inf, float(extent_power), float(height_power))
+        _sweep(
+            sign * heights,
+            neighbours.places,
+            neighbours.steps,
+            neighbours.n_places,
+            rules,
+            enhanced,
+        )
         result += sign * enhanced
     return result
 
@@ -178,12 +185,13 @@ def peaks(
     Peaks(extent=2.0, mass=3.0, enhanced=21.333...)
     """
     found = [(0.0, 0.0, 0.0)]
-    floor = 0.0 if is_enhanced else threshold
+    floor = 0.0 if is_enhanced else float(threshold)
+    rules = (floor, float(threshold), EXTENT_POWER, HEIGHT_POWER)
     enhanced = np.zeros(len(values) if is_enhanced else 0)
     for sign in (1, -1)[: 1 + is_two_sided]:
         signed = values if sign > 0 else -values
-        powers = (EXTENT_POWER, HEIGHT_POWER)
-        found.append(_sweep(signed, *_where(neighbours), floor, threshold, *powers, enhanced))
+        where = (neighbours.places, neighbours.steps, neighbours.n_places)
+        found.append(_sweep(signed, *where, rules, enhanced))
     extent, mass, highest = np.max(found, axis=0)
     return Peaks(extent=float(extent), mass=float(mass), enhanced=float(highest))
 
@@ -220,35 +228,28 @@ def descending(values: Float32Array, floor: float) -> Int32Array:
     return index
 
 
-def _where(neighbours: VoxelNeighbours) -> tuple[Int32Array, Int32Array, int]:
-    return neighbours.places, neighbours.steps, neighbours.n_places
-
-
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
 def _sweep(
     values: Float32Array,
     places: Int32Array,
     steps: Int32Array,
     n_places: int,
-    floor: float,
-    threshold: float,
-    extent_power: float,
-    height_power: float,
+    rules: tuple[float, float, float, float],
     enhanced: FloatArray,
 ) -> tuple[float, float, float]:
-    """Grow the clusters of positive values down to ``floor``.
+    """Grow the clusters of positive values; rules = floor, threshold, powers of extent, height.
 
     Fills ``enhanced`` unless it is empty. Returns the largest extent and mass of the clusters
-    above ``threshold``, and the largest enhanced value. Sizes and masses only grow on the way
+    above the threshold, and the largest enhanced value. Sizes and masses only grow on the way
     down, so the largest that were seen are the largest there are.
     """
+    floor, threshold, extent_power, height_power = rules
     order = descending(values, floor)
     n = order.size
     parent = np.full(n_places, -1, np.int32)
-    joined, link = np.empty(n, np.int32), np.empty(n, np.int32)
+    merged = np.empty((n, 2), np.int32)
     state = np.empty((n_places, 4))  # extent, mass, gathered, level of the last change
-    n_joined, largest, heaviest = 0, 0.0, 0.0
-    is_enhanced = enhanced.size > 0
+    n_merged, largest, heaviest = 0, 0.0, 0.0
     power = height_power + 1.0
     for k in range(n):
         height = float(values[order[k]])
@@ -262,38 +263,62 @@ def _sweep(
             other = here + steps[j]
             if parent[other] < 0 or parent[other] == root:
                 continue
-            while parent[other] != other:
-                parent[other] = parent[parent[other]]
-                other = parent[other]
-            if other == root:
-                continue
-            state[other, 2] += _power(state[other, 0], extent_power) * (state[other, 3] - level)
-            state[other, 3] = level
-            if state[other, 0] > state[root, 0]:
-                root, other = other, root
-            parent[other] = root
-            state[other, 2] -= state[root, 2]
-            joined[n_joined], link[n_joined] = other, root
-            n_joined += 1
-            state[root, 0] += state[other, 0]
-            state[root, 1] += state[other, 1]
+            other = find(parent, other)
+            if other != root:
+                root, other = merge(parent, state, root, other, level, extent_power)
+                merged[n_merged, 0], merged[n_merged, 1] = other, root
+                n_merged += 1
         if height > threshold:
             largest, heaviest = max(largest, state[root, 0]), max(heaviest, state[root, 1])
+    if not enhanced.size:
+        return largest, heaviest, 0.0
+    collect(parent, state, merged[:n_merged], extent_power)
     highest = 0.0
-    if is_enhanced:
-        for k in range(n):
-            here = places[order[k]]
-            if parent[here] == here:
-                state[here, 2] += _power(state[here, 0], extent_power) * state[here, 3]
-        for k in range(n_joined - 1, -1, -1):
-            state[joined[k], 2] += state[link[k], 2]
-        for k in range(n):
-            enhanced[order[k]] = state[places[order[k]], 2]
-            highest = max(highest, enhanced[order[k]])
+    for k in range(n):
+        enhanced[order[k]] = state[places[order[k]], 2]
+        highest = max(highest, enhanced[order[k]])
     return largest, heaviest, highest
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def _power(size: float, power: float) -> float:
-    """Return size^power, the square root by its own instruction."""
-    return float(np.sqrt(size) if power == 0.5 else size**power)
+def find(parent: Int32Array, at: int) -> int:
+    """Return the root of a cluster, and shorten the way to it."""
+    while parent[at] != at:
+        parent[at] = parent[parent[at]]
+        at = parent[at]
+    return at
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def merge(
+    parent: Int32Array, state: FloatArray, one: int, other: int, level: float, power: float
+) -> tuple[int, int]:
+    """Join two clusters at a level; return the root of the whole, and the root that was."""
+    settle(state, one, level, power)
+    settle(state, other, level, power)
+    if state[other, 0] > state[one, 0]:
+        one, other = other, one
+    parent[other] = one
+    state[other, 2] -= state[one, 2]  # what the larger one has gathered is not for the other
+    state[one, 0] += state[other, 0]
+    state[one, 1] += state[other, 1]
+    return one, other
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def settle(state: FloatArray, root: int, level: float, power: float) -> None:
+    """Add what a cluster has gathered since its last change."""
+    size = state[root, 0]
+    weight = np.sqrt(size) if power == 0.5 else size**power
+    state[root, 2] += weight * (state[root, 3] - level)
+    state[root, 3] = level
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def collect(parent: Int32Array, state: FloatArray, merged: Int32Array, power: float) -> None:
+    """Bring the clusters down to zero and hand on what they gathered, the last joined first."""
+    for root in range(parent.size):
+        if parent[root] == root:
+            settle(state, root, 0.0, power)
+    for k in range(len(merged) - 1, -1, -1):
+        state[merged[k, 0], 2] += state[merged[k, 1], 2]
