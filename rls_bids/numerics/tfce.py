@@ -196,6 +196,57 @@ def peaks(
     return Peaks(extent=float(extent), mass=float(mass), enhanced=float(highest))
 
 
+def label_clusters(values: ArrayLike, neighbours: VoxelNeighbours, threshold: float) -> Int32Array:
+    """Give clusters above a threshold a number, and those below its negative.
+
+    Parameters
+    ----------
+    values : (n_voxels,) array
+    neighbours : VoxelNeighbours
+    threshold : float
+        Positive.
+
+    Returns
+    -------
+    (n_voxels,) int32
+        0 outside, positive for clusters of positive values, negative for those of negative ones.
+
+    Examples
+    --------
+    >>> label_clusters([5.0, 4.0, -6.0, 0.0, 3.0], voxel_neighbours(np.ones((5, 1, 1))), 2.0)
+    array([ 1,  1, -1,  0,  2], dtype=int32)
+    """
+    heights = np.asarray(values, dtype=np.float32)
+    where = (neighbours.places, neighbours.steps, neighbours.n_places)
+    return _label(heights, *where, threshold) - _label(-heights, *where, threshold)
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def _label(
+    values: Float32Array, places: Int32Array, steps: Int32Array, n_places: int, threshold: float
+) -> Int32Array:
+    """Give clusters above a threshold numbers, in the order of their first voxels."""
+    parent = np.full(n_places, -1, np.int32)
+    for i in range(values.size):
+        if values[i] > threshold:
+            here = places[i]
+            parent[here] = here
+            for step in steps:
+                if parent[here + step] >= 0:
+                    parent[find(parent, here)] = find(parent, here + step)
+    numbers = np.zeros(n_places, np.int32)
+    labels = np.zeros(values.size, np.int32)
+    n_found = 0
+    for i in range(values.size):
+        if parent[places[i]] >= 0:
+            root = find(parent, places[i])
+            if numbers[root] == 0:
+                n_found += 1
+                numbers[root] = n_found
+            labels[i] = numbers[root]
+    return labels
+
+
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
 def descending(values: Float32Array, floor: float) -> Int32Array:
     """Return where values exceed a floor of 0 or more, largest first (three-digit radix sort)."""
