@@ -353,7 +353,11 @@ def _list_orders(order: NDArray[np.int32], exchanged: Iterator[list[Slot]]) -> N
 
 
 def _arrangements(slots: list[Slot]) -> Iterator[list[tuple[int, int]]]:
-    """Yield each distinct way to fill the slots, as pairs of place and row; the present first."""
+    """Yield each distinct way to move rows, as pairs of place and row; the present one first.
+
+    An arrangement gives every *row of data* the class of another row of the design, so the row
+    goes to a place of that class.
+    """
     present = [kind for kind, _ in slots]
     kinds = sorted(present)
     arrangement: list[int] | None = kinds
@@ -364,7 +368,7 @@ def _arrangements(slots: list[Slot]) -> Iterator[list[tuple[int, int]]]:
             filled = [next(supply[kind]) for kind in arrangement]
             yield [
                 (place, row)
-                for (_, places), rows in zip(slots, filled, strict=True)
+                for (_, rows), places in zip(slots, filled, strict=True)
                 for place, row in zip(places, rows, strict=True)
             ]
         arrangement = _next_arrangement(arrangement)

@@ -115,16 +115,20 @@ def prepare_statistic(
     if parts.df <= n_responses - 1:
         raise InputDataError(TOO_MANY.format(n=n_responses, df=parts.df - n_responses + 1))
     sizes = np.bincount(groups).astype(np.float64)
-    own = sizes - np.bincount(groups, (basis**2).sum(axis=1))
+    own = np.maximum(sizes - np.bincount(groups, (basis**2).sum(axis=1)), 0.0)
     for label, df in zip(labels, own, strict=True):
         if is_welch and df < 1 - 1e-9:
             raise InputDataError(GROUP_DF.format(label=str(label), df=df), GROUP_DF_HINT)
     q = parts.effect.shape[1]
     name = ("G" if q > 1 else "v") if is_welch else ("F" if q > 1 else "t")
-    df1, df2 = float(q), (0.5, float(parts.df) + 1.0) if is_welch else (float(parts.df),) * 2
-    if n_responses > 1:
-        name, (df1, df2_at) = "Pillai", pillai_df(q, n_responses, parts.df)
-        df2 = (df2_at, df2_at)
+    df1, df2 = float(q), (float(parts.df), float(parts.df))
+    if is_welch:  # Johansen's df lie between those of the smallest group and of all
+        scale = 2 * (q + 2) / (3 * (q + 1))
+        df2 = (scale * float(own.min()), scale * float(own.sum()))
+    elif n_responses > 1:
+        name = "Pillai"
+        df1, below = pillai_df(q, n_responses, parts.df)
+        df2 = (below, below)
     return Statistic(
         name=name,
         basis=basis,
