@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rls_bids.numerics.tfce import Peaks, collect, descending, find, merge, settle
+from rls_bids.numerics.tfce import NOBODY, Peaks, collect, descending, find, merge, settle
 
 VERSION = "1"
 
@@ -258,17 +258,17 @@ def _sweep(
     """Grow components of positive values; as the sweep over voxels, but nodes are joined."""
     floor, threshold, extent_power, height_power = rules
     order = descending(values, floor)
-    parent = np.full(n_nodes, -1, np.int32)
-    merged = np.empty((n_nodes, 2), np.int32)
+    parent = np.full(n_nodes, NOBODY, np.uint32)
+    merged = np.empty((n_nodes, 2), np.uint32)
     state = np.zeros((n_nodes, 4))  # extent, mass, gathered, level of the last change
-    before, owner = np.empty(order.size), np.empty(order.size, np.int32)
+    before, owner = np.empty(order.size), np.empty(order.size, np.uint32)
     n_merged, largest, heaviest = 0, 0.0, 0.0
     for k in range(order.size):
         pair = order[k]
         height = float(values[pair])
         level = height ** (height_power + 1.0) / (height_power + 1.0)
         for node in (first[pair], second[pair]):
-            if parent[node] < 0:
+            if parent[node] == NOBODY:
                 parent[node], state[node, 3] = node, level
         root, other = find(parent, first[pair]), find(parent, second[pair])
         if root == other:
@@ -297,7 +297,7 @@ def _label(
     values: Float32Array, first: Int32Array, second: Int32Array, n_nodes: int, threshold: float
 ) -> Int32Array:
     """Give components above a threshold numbers, in the order of their first pairs."""
-    parent = np.arange(n_nodes).astype(np.int32)
+    parent = np.arange(n_nodes).astype(np.uint32)
     for pair in range(values.size):
         if values[pair] > threshold:
             parent[find(parent, first[pair])] = find(parent, second[pair])

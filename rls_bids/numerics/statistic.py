@@ -193,18 +193,9 @@ def resampled_z(
     z = np.zeros((n_rows, n_voxels), dtype=np.float32)
     q, table = statistic.n_effects, (statistic.z_table, statistic.df_range)
     if statistic.name in ("v", "G"):
-        squares = np.stack(
-            [
-                (flat[statistic.groups == g] ** 2).sum(axis=0, dtype=float)
-                for g in range(len(statistic.group_df))
-            ]
-        )
-        grams = np.stack(
-            [
-                statistic.basis[statistic.groups == g].T @ statistic.basis[statistic.groups == g]
-                for g in range(len(statistic.group_df))
-            ]
-        )
+        groups = [statistic.groups == g for g in range(len(statistic.group_df))]
+        squares = np.stack([(flat[mine] ** 2).sum(axis=0, dtype=float) for mine in groups], axis=1)
+        grams = np.stack([statistic.basis[mine].T @ statistic.basis[mine] for mine in groups])
         fill_welch(scores[:, :, 0], squares, grams, statistic.group_df, q, table, z)
     elif statistic.name == "Pillai":
         cross = np.einsum("imv,ikv->mkv", residuals, residuals, dtype=float)

@@ -96,14 +96,15 @@ def _invert(matrix: FloatArray, inverse: FloatArray) -> None:
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
 def _group_variances(
-    part: FloatArray, squares: FloatArray, grams: FloatArray, group_df: FloatArray
-) -> FloatArray:
-    """Return each group's residual variance from its part (n_groups, rank) of the scores."""
+    part: FloatArray,
+    whole: FloatArray,
+    squares: FloatArray,
+    grams: FloatArray,
+    group_df: FloatArray,
+    variances: FloatArray,
+) -> None:
+    """Fill each group's residual variance from its part (n_groups, rank) of the whole scores."""
     n_groups, rank = part.shape
-    variances = np.empty(n_groups)
-    whole = np.zeros(rank)
-    for g in range(n_groups):
-        whole += part[g]
     for g in range(n_groups):
         rest = squares[g]
         for j in range(rank):
@@ -111,7 +112,6 @@ def _group_variances(
             for k in range(rank):
                 rest += whole[j] * grams[g, j, k] * whole[k]
         variances[g] = max(rest, TINY * squares[g]) / group_df[g]
-    return variances
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
@@ -124,30 +124,29 @@ def fill_welch(
     table: Table,
     z: Float32Array,
 ) -> None:
-    """Fill z with v or G; scores (n_rows, n_groups · rank, n_voxels), squares by group."""
+    """Fill z with v or G; scores (n_rows, n_groups · rank, n_voxels), squares by voxel, group."""
     n_rows, _, n_voxels = scores.shape
     n_groups, rank, _ = grams.shape
-    part, effect = np.empty((n_groups, rank)), np.empty(q)
+    part, whole, variances = np.empty((n_groups, rank)), np.empty(rank), np.empty(n_groups)
     for b in range(n_rows):
         for voxel in range(n_voxels):
-            effect[:] = 0.0
+            if squares[voxel].min() <= 0.0:
+                continue
+            whole[:] = 0.0
             for g in range(n_groups):
                 for j in range(rank):
                     part[g, j] = scores[b, g * rank + j, voxel]
-                for j in range(q):
-                    effect[j] += part[g, j]
-            if squares[:, voxel].min() <= 0.0:
-                continue
-            variances = _group_variances(part, squares[:, voxel], grams, group_df)
+                    whole[j] += part[g, j]
+            _group_variances(part, whole, squares[voxel], grams, group_df, variances)
             if q == 1:
                 total, spread = 0.0, 0.0
                 for g in range(n_groups):
                     one = variances[g] * grams[g, 0, 0]
                     total += one
                     spread += one * one / group_df[g]
-                z[b, voxel] = _t_to_z(effect[0] / np.sqrt(total), total * total / spread)
+                z[b, voxel] = _t_to_z(whole[0] / np.sqrt(total), total * total / spread)
             else:
-                f, df2 = _johansen(effect, variances, grams[:, :q, :q], group_df)
+                f, df2 = _johansen(whole[:q], variances, grams[:, :q, :q], group_df)
                 z[b, voxel] = _f_to_z(f, df2, table)
 
 

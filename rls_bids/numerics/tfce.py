@@ -9,6 +9,7 @@ gathered so far, and a cluster that joins a larger one remembers the difference.
 
 import os
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numba
 import numpy as np
@@ -22,13 +23,14 @@ BAD_VALUES = "The map has shape {found}; expected one value for each of {n} voxe
 
 EXTENT_POWER = 0.5
 HEIGHT_POWER = 2.0
+NOBODY = np.uint32(0xFFFFFFFF)
 REACH = {6: 1, 18: 2, 26: 3}
 DIGIT_BITS = 11
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
-BoolArray = NDArray[np.bool_]
+Place: TypeAlias = int | np.unsignedinteger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,14 @@ class VoxelNeighbours:
     """Where the voxels of a mask lie in a flat box with an empty border, and who touches them.
 
     ``places`` (n_voxels,) are indices into the box, ``steps`` (connectivity,) lead from a place
-    to its neighbours. A table of neighbours would not fit the processor's cache; this does.
+    to its neighbours, faces first. A table of neighbours would not fit the processor's cache; this
+    does. Bit k of ``covers[j]`` says that the j-th and the k-th neighbour touch each other, too:
+    where both are in a cluster, it is the same.
     """
 
     places: Int32Array
     steps: Int32Array
+    covers: NDArray[np.uint32]
     n_places: int
 
 
@@ -91,10 +96,14 @@ def voxel_neighbours(mask: ArrayLike, connectivity: int = 26) -> VoxelNeighbours
     strides = np.array([size[1] * size[2], size[2], 1])
     moves = np.argwhere(np.ones((3, 3, 3))) - 1
     length = np.abs(moves).sum(axis=1)
-    moves = moves[(length > 0) & (length <= REACH[connectivity])]
+    is_near = (length > 0) & (length <= REACH[connectivity])
+    moves = moves[is_near][np.argsort(length[is_near], kind="stable")]
+    between = np.abs(moves[:, None] - moves)
+    is_touching = (between.max(axis=2) <= 1) & (between.sum(axis=2) <= REACH[connectivity])
     return VoxelNeighbours(
         places=((np.argwhere(inside) - corner) @ strides).astype(np.int32),
         steps=(moves @ strides).astype(np.int32),
+        covers=(is_touching @ (1 << np.arange(len(moves)))).astype(np.uint32),
         n_places=int(np.prod(size)),
     )
 
@@ -141,14 +150,7 @@ def tfce(
     for sign in (np.float32(1), np.float32(-1)):
         enhanced = np.zeros(n_voxels)
         rules = (0.0, np.inf, float(extent_power), float(height_power))
-        _sweep(
-            sign * heights,
-            neighbours.places,
-            neighbours.steps,
-            neighbours.n_places,
-            rules,
-            enhanced,
-        )
+        _sweep(sign * heights, *_where(neighbours), rules, enhanced)
         result += sign * enhanced
     return result
 
@@ -190,8 +192,7 @@ def peaks(
     enhanced = np.zeros(len(values) if is_enhanced else 0)
     for sign in (1, -1)[: 1 + is_two_sided]:
         signed = values if sign > 0 else -values
-        where = (neighbours.places, neighbours.steps, neighbours.n_places)
-        found.append(_sweep(signed, *where, rules, enhanced))
+        found.append(_sweep(signed, *_where(neighbours), rules, enhanced))
     extent, mass, highest = np.max(found, axis=0)
     return Peaks(extent=float(extent), mass=float(mass), enhanced=float(highest))
 
@@ -221,24 +222,30 @@ def label_clusters(values: ArrayLike, neighbours: VoxelNeighbours, threshold: fl
     return _label(heights, *where, threshold) - _label(-heights, *where, threshold)
 
 
+def _where(
+    neighbours: VoxelNeighbours,
+) -> tuple[Int32Array, Int32Array, NDArray[np.uint32], int]:
+    return neighbours.places, neighbours.steps, neighbours.covers, neighbours.n_places
+
+
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
 def _label(
     values: Float32Array, places: Int32Array, steps: Int32Array, n_places: int, threshold: float
 ) -> Int32Array:
     """Give clusters above a threshold numbers, in the order of their first voxels."""
-    parent = np.full(n_places, -1, np.int32)
+    parent = np.full(n_places, NOBODY, np.uint32)
     for i in range(values.size):
         if values[i] > threshold:
             here = places[i]
             parent[here] = here
             for step in steps:
-                if parent[here + step] >= 0:
+                if parent[here + step] != NOBODY:
                     parent[find(parent, here)] = find(parent, here + step)
     numbers = np.zeros(n_places, np.int32)
     labels = np.zeros(values.size, np.int32)
     n_found = 0
     for i in range(values.size):
-        if parent[places[i]] >= 0:
+        if parent[places[i]] != NOBODY:
             root = find(parent, places[i])
             if numbers[root] == 0:
                 n_found += 1
@@ -284,6 +291,7 @@ def _sweep(
     values: Float32Array,
     places: Int32Array,
     steps: Int32Array,
+    covers: NDArray[np.uint32],
     n_places: int,
     rules: tuple[float, float, float, float],
     enhanced: FloatArray,
@@ -297,23 +305,27 @@ def _sweep(
     floor, threshold, extent_power, height_power = rules
     order = descending(values, floor)
     n = order.size
-    parent = np.full(n_places, -1, np.int32)
-    merged = np.empty((n, 2), np.int32)
+    parent = np.full(n_places, NOBODY, np.uint32)
+    merged = np.empty((n, 2), np.uint32)
     state = np.empty((n_places, 4))  # extent, mass, gathered, level of the last change
     n_merged, largest, heaviest = 0, 0.0, 0.0
     power = height_power + 1.0
     for k in range(n):
         height = float(values[order[k]])
         level = (height * height * height if power == 3.0 else height**power) / power
-        here = places[order[k]]
-        root = here
+        here = np.uintp(places[order[k]])  # numba looks for negative indices else
+        root: Place = here
         parent[here] = here
         state[here, 0], state[here, 1] = 1.0, height - threshold
         state[here, 2], state[here, 3] = 0.0, level
+        left = np.uint32(0xFFFFFFFF)
         for j in range(steps.size):
-            other = here + steps[j]
-            if parent[other] < 0 or parent[other] == root:
+            if not (left >> np.uint32(j)) & np.uint32(1):
                 continue
+            other: Place = np.uintp(here + np.uintp(steps[j]))
+            if parent[other] == NOBODY:
+                continue
+            left &= ~covers[j]
             other = find(parent, other)
             if other != root:
                 root, other = merge(parent, state, root, other, level, extent_power)
@@ -332,18 +344,24 @@ def _sweep(
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def find(parent: Int32Array, at: int) -> int:
+def find(parent: NDArray[np.uint32], at: Place) -> Place:
     """Return the root of a cluster, and shorten the way to it."""
-    while parent[at] != at:
-        parent[at] = parent[parent[at]]
-        at = parent[at]
-    return at
+    here = np.uintp(at)
+    while parent[here] != here:
+        parent[here] = parent[parent[here]]
+        here = np.uintp(parent[here])
+    return here
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
 def merge(
-    parent: Int32Array, state: FloatArray, one: int, other: int, level: float, power: float
-) -> tuple[int, int]:
+    parent: NDArray[np.uint32],
+    state: FloatArray,
+    one: Place,
+    other: Place,
+    level: float,
+    power: float,
+) -> tuple[Place, Place]:
     """Join two clusters at a level; return the root of the whole, and the root that was."""
     settle(state, one, level, power)
     settle(state, other, level, power)
@@ -357,7 +375,7 @@ def merge(
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def settle(state: FloatArray, root: int, level: float, power: float) -> None:
+def settle(state: FloatArray, root: Place, level: float, power: float) -> None:
     """Add what a cluster has gathered since its last change."""
     size = state[root, 0]
     weight = np.sqrt(size) if power == 0.5 else size**power
@@ -366,10 +384,12 @@ def settle(state: FloatArray, root: int, level: float, power: float) -> None:
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def collect(parent: Int32Array, state: FloatArray, merged: Int32Array, power: float) -> None:
+def collect(
+    parent: NDArray[np.uint32], state: FloatArray, merged: NDArray[np.uint32], power: float
+) -> None:
     """Bring the clusters down to zero and hand on what they gathered, the last joined first."""
     for root in range(parent.size):
-        if parent[root] == root:
+        if parent[root] == np.uint32(root):
             settle(state, root, 0.0, power)
     for k in range(len(merged) - 1, -1, -1):
         state[merged[k, 0], 2] += state[merged[k, 1], 2]
