@@ -215,18 +215,18 @@ def test_power_is_not_below_nilearn(rng):
     """A planted block is found by both with the same resampling scheme and correction."""
     ours, theirs = 0, 0
     planted = np.zeros(MASK.shape)
-    planted[2:5, 2:5, 1:4] = 0.33
-    for study in range(25):
+    planted[2:5, 2:5, 1:4] = 0.22
+    for study in range(30):
         data = smooth(np.random.default_rng(study), 24).astype(float)
         data[:12] += planted.ravel()
-        found = run(data, groups(12, 12), [1, -1], n=100, seed=study)
+        found = run(data, groups(12, 12), [1, -1], n=400, seed=study, neighbours=None)
         ours += found.p_voxel.min() <= 0.05
         other = permuted_ols(
-            groups(12, 12)[:, :1], data, n_perm=100, random_state=study, model_intercept=True
+            groups(12, 12)[:, :1], data, n_perm=400, random_state=study, model_intercept=True
         )
         theirs += other["logp_max_t"].max() >= -np.log10(0.05) - 1e-9
-    assert 5 <= ours <= 25
-    assert ours >= theirs - 1
+    assert 5 <= ours <= 25  # neither blind nor at the ceiling
+    assert abs(ours - theirs) <= 2  # chance of the resamplings
 
 
 # --- networks, tables, several measurements -----------------------------------------------------
