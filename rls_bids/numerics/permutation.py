@@ -6,9 +6,10 @@ drawn before (see :mod:`rls_bids.numerics.exchangeability`), so its result depen
 number of threads nor on the others.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,6 +72,16 @@ class PermutationTest:
     n_distinct: int
     is_exhaustive: bool
     smallest_p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What maxima of a map are of."""
+
+    neighbourhood: Neighbourhood
+    threshold: float
+    is_two_sided: bool
+    is_enhanced: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,46 +155,34 @@ def permutation_test(
     values = data if isinstance(data, np.ndarray) else np.asarray(data, dtype=float)
     _check(values, statistic, resamplings, neighbourhood)
     is_two_sided = used.is_two_sided and statistic.is_signed
-    threshold = float(stats.norm.isf(used.cluster_p / (1 + is_two_sided)))
+    look = _Look(
+        neighbourhood=neighbourhood,
+        threshold=float(stats.norm.isf(used.cluster_p / (1 + is_two_sided))),
+        is_two_sided=is_two_sided,
+        is_enhanced=used.is_enhanced,
+    )
     observed = _z_maps(values, statistic, resamplings, slice(0, 1))[0]
     limit = np.abs(observed) if is_two_sided else observed
     limit = limit - np.float32(TIE) * np.abs(limit)
 
     def run(start: int) -> tuple[FloatArray, NDArray[np.int64]]:
         z = _z_maps(values, statistic, resamplings, slice(start, start + BATCH))
-        found, counts = np.zeros((4, len(z))), np.zeros(len(observed), dtype=np.int64)
-        for row, one in enumerate(z):
-            size = np.abs(one) if is_two_sided else one
-            counts += size >= limit
-            found[0, row] = size.max()
-            if neighbourhood is not None:
-                peak = _peaks(one, neighbourhood, threshold, is_two_sided, used.is_enhanced)
-                found[1:, row] = peak.extent, peak.mass, peak.enhanced
-        return found, counts
+        counts = np.zeros(len(observed), dtype=np.int64)
+        for one in z:
+            counts += (np.abs(one) if is_two_sided else one) >= limit
+        return np.array([_peaks(one, look) for one in z]).T, counts
 
-    starts = range(0, len(resamplings.order), BATCH)
     with ThreadPoolExecutor(n_threads) as pool:
-        parts = list(pool.map(run, starts))
+        parts = list(pool.map(run, range(0, len(resamplings.order), BATCH)))
     rows = np.concatenate([found for found, _ in parts], axis=1)
-    n_reached = np.sum([counts for _, counts in parts], axis=0)
-    labels, enhanced = _describe(observed, neighbourhood, threshold, used.is_enhanced)
-    if not is_two_sided:
-        labels, enhanced = np.maximum(labels, 0), np.maximum(enhanced, 0.0)
-    extent, mass = _sizes(observed, labels, threshold)
+    maxima = Maxima(voxel=rows[0], extent=rows[1], mass=rows[2], enhanced=rows[3])
     is_fitted = used.is_tail_fitted and not resamplings.is_exhaustive
-    corrected = tail.tail_p if is_fitted else corrected_p
-    size = np.abs(observed) if is_two_sided else observed
+    maps = _maps(observed, maxima, look, tail.tail_p if is_fitted else corrected_p)
     return PermutationTest(
-        z=observed.astype(float),
-        enhanced=enhanced,
-        labels=labels,
-        p=n_reached / rows.shape[1],
-        p_voxel=corrected(rows[0], size),
-        p_extent=corrected_p(rows[1], extent),
-        p_mass=corrected(rows[2], mass),
-        p_enhanced=corrected(rows[3], np.abs(enhanced)),
-        maxima=Maxima(voxel=rows[0], extent=rows[1], mass=rows[2], enhanced=rows[3]),
-        threshold=threshold,
+        **maps,
+        p=np.sum([counts for _, counts in parts], axis=0) / rows.shape[1],
+        maxima=maxima,
+        threshold=look.threshold,
         n_distinct=resamplings.n_distinct,
         is_exhaustive=resamplings.is_exhaustive,
         smallest_p=smallest_p(statistic, resamplings, is_two_sided=is_two_sided),
@@ -274,35 +273,47 @@ def _z_maps(
     return z
 
 
-def _peaks(
+def _peaks(z: Float32Array, look: _Look) -> tuple[float, float, float, float]:
+    """Return the maxima of one map, in the order of `Maxima`."""
+    highest = float(np.abs(z).max() if look.is_two_sided else z.max())
+    around = look.neighbourhood
+    if around is None:
+        return highest, 0.0, 0.0, 0.0
+    how = {"is_two_sided": look.is_two_sided, "is_enhanced": look.is_enhanced}
+    if isinstance(around, tfce.VoxelNeighbours):
+        found = tfce.peaks(z, around, look.threshold, **how)
+    else:
+        found = nbs.peaks(z, around, look.threshold, **how)
+    return highest, found.extent, found.mass, found.enhanced
+
+
+def _maps(
     z: Float32Array,
-    neighbourhood: tfce.VoxelNeighbours | nbs.NodePairs,
-    threshold: float,
-    is_two_sided: bool,
-    is_enhanced: bool,
-) -> tfce.Peaks:
-    """Return the maxima of clusters or components of one map."""
-    if isinstance(neighbourhood, tfce.VoxelNeighbours):
-        return tfce.peaks(
-            z, neighbourhood, threshold, is_two_sided=is_two_sided, is_enhanced=is_enhanced
-        )
-    return nbs.peaks(
-        z, neighbourhood, threshold, is_two_sided=is_two_sided, is_enhanced=is_enhanced
-    )
-
-
-def _describe(
-    z: Float32Array, neighbourhood: Neighbourhood, threshold: float, is_enhanced: bool
-) -> tuple[NDArray[np.int32], FloatArray]:
-    """Return labels of clusters and the enhanced map of the data as they are."""
+    maxima: Maxima,
+    look: _Look,
+    corrected: Callable[[ArrayLike, ArrayLike], FloatArray],
+) -> dict[str, Any]:
+    """Return the maps of the data as they are and their p, by the names of the result."""
     labels, enhanced = np.zeros(len(z), dtype=np.int32), np.zeros(len(z))
-    if isinstance(neighbourhood, tfce.VoxelNeighbours):
-        labels = tfce.label_clusters(z, neighbourhood, threshold)
-        enhanced = tfce.tfce(z, neighbourhood) if is_enhanced else enhanced
-    elif neighbourhood is not None:
-        labels = nbs.label_components(z, neighbourhood, threshold)
-        enhanced = nbs.tfnbs(z, neighbourhood) if is_enhanced else enhanced
-    return labels, enhanced
+    around = look.neighbourhood
+    if isinstance(around, tfce.VoxelNeighbours):
+        labels = tfce.label_clusters(z, around, look.threshold)
+        enhanced = tfce.tfce(z, around) if look.is_enhanced else enhanced
+    elif around is not None:
+        labels = nbs.label_components(z, around, look.threshold)
+        enhanced = nbs.tfnbs(z, around) if look.is_enhanced else enhanced
+    if not look.is_two_sided:
+        labels, enhanced = np.maximum(labels, 0), np.maximum(enhanced, 0.0)
+    extent, mass = _sizes(z, labels, look.threshold)
+    return {
+        "z": z.astype(float),
+        "enhanced": enhanced,
+        "labels": labels,
+        "p_voxel": corrected(maxima.voxel, np.abs(z) if look.is_two_sided else z),
+        "p_extent": corrected_p(maxima.extent, extent),
+        "p_mass": corrected(maxima.mass, mass),
+        "p_enhanced": corrected(maxima.enhanced, np.abs(enhanced)),
+    }
 
 
 def _sizes(

@@ -87,6 +87,24 @@ def test_smallest_p(design, units, expected):
     assert smallest_p(prepare_statistic(design, contrast), drawn) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("name", ["pairs", "participants"])
+def test_pairs_and_sessions_are_tests_of_differences(name, rng):
+    """Pairs (permuted) and two sessions (flipped) with an indicator for each: the paired test."""
+    first, second = rng.standard_normal((2, 6, 5))
+    whose = np.tile(np.arange(6), 2)
+    design = np.column_stack([np.repeat([0.5, -0.5], 6), np.eye(6)[whose]])
+    units = Units(**{name: whose})
+    both = run(
+        np.vstack([first, second]), design, [1] + [0] * 6, units=units, n=99, neighbours=None
+    )
+    single = run(first - second, np.ones((6, 1)), [1], n=99, neighbours=None)
+    assert both.n_distinct == single.n_distinct == 64
+    assert np.allclose(both.z, single.z, atol=1e-5)
+    assert np.allclose(both.p, single.p)
+    assert np.allclose(both.p_voxel, single.p_voxel)
+    assert both.smallest_p == single.smallest_p == 2 / 64
+
+
 def test_sampled_p_count_the_data(rng):
     values = np.zeros((20, 1))
     values[:10] = 5 + rng.standard_normal((10, 1))
