@@ -186,6 +186,24 @@ def check_tail(n_sets: int = 200) -> None:
         )
 
 
+def check_known_tails(n_sets: int = 1500) -> None:
+    """Print the same for distributions whose tail is known exactly: maxima of normal values."""
+    for n_values in (1, 50, 1000):
+        rng = np.random.default_rng(5)
+        log = []
+        for _ in range(n_sets):
+            p = 10 ** rng.uniform(-3, -1)
+            # The two-sided p of the maximum of n values is 1 - (1 - p of each)^n.
+            drawn = stats.norm.isf(-np.expm1(np.log(rng.random(500)) / n_values) / 2)
+            value = stats.norm.isf(-np.expm1(np.log1p(-p) / n_values) / 2)
+            log.append(np.log10(tail.tail_p(np.r_[value, drawn], value) / p))
+        print(
+            f"tail, maximum of {n_values} normal values: median |log10 ratio| "
+            f"{np.median(np.abs(log)):.3f}, median {np.median(log):+.3f}, "
+            f"p90 {np.quantile(np.abs(log), 0.9):.3f}, {n_sets} sets"
+        )
+
+
 def compare_power(n_studies: int = 100) -> None:
     """Print how often a planted block is found by both, voxelwise, with 200 resamplings."""
     mask = np.ones((14, 14, 14), dtype=bool)
@@ -253,6 +271,7 @@ def main() -> None:
     if options.memory:
         measure_memory(500)
     elif options.tail:
+        check_known_tails()
         check_tail()
     elif options.power:
         compare_power()
