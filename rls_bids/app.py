@@ -28,7 +28,7 @@ from rls_bids.reports.collect import collect_participant
 from rls_bids.reports.group import collect_group, group_facts
 from rls_bids.reports.html import write_group_page, write_participant_page
 from rls_bids.reports.methods import write_citation
-from rls_bids.resources.spaces import seeds_in_space
+from rls_bids.resources.seeds import seeds_asked
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import RunSettings, Settings, to_toml
 from rls_bids.workflows.group import group_stages, init_group_wf
@@ -48,7 +48,7 @@ def run_participant(settings: Settings) -> int:
         The exit status: 0, 1 (something failed) or 65 (no usable data of a participant).
     """
     template = locate_template(settings.anat.space, settings.anat.resolution)
-    found = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    found = seeds_asked(settings)
     seeds = {seed.name: seed for seed in found}
     participants = _find(settings)
     if settings.run.dry_run:

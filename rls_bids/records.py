@@ -178,10 +178,12 @@ class Seed:
     """A region whose mean time series is correlated with every voxel, or a mean of such maps.
 
     ``kind`` is ``"sphere"`` (``centre_mm``, ``radius_mm``), ``"mask"`` (``mask`` names the region
-    as ``atlas:label``) or ``"mean"`` (mean of the z maps of ``members``; with
+    as ``atlas:label``, or an image) or ``"mean"`` (mean of the z maps of ``members``; with
     ``exclude_own`` each member's own region is left out of its map). ``space`` is the space of
-    ``centre_mm``, ``evidence`` how that is known; ``given_mm`` and ``given_space`` keep what the
-    source says when the seed was moved to another space.
+    ``centre_mm`` or of the image, ``evidence`` how that is known; ``given_mm`` and
+    ``given_space`` keep what the source says when the seed was moved to another space. ``content``
+    is a hash of what a mask is made of. ``series`` is how the voxels become one series;
+    ``"together"`` the seeds of a network are put into one regression.
     """
 
     name: str
@@ -199,6 +201,9 @@ class Seed:
     network_default: bool = False
     given_mm: tuple[float, float, float] | None = None
     given_space: str = ""
+    content: str = ""
+    series: Literal["mean", "eigenvariate"] = "mean"
+    regression: Literal["separate", "together"] = "separate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

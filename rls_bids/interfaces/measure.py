@@ -1,7 +1,6 @@
 """Measures: load the usable runs of a session, call one measure, save its maps."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,8 @@ from nipype.interfaces.base import (
 from rls_bids.dataset.description import read_json
 from rls_bids.interfaces.manifest import save_manifest
 from rls_bids.records import Seed
-from rls_bids.resources.templates import load_probability, locate_region
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from rls_bids.measures.seed import Grid, RunSeries, SeedResult
 
 TISSUES = ("GM", "WM", "CSF")
@@ -108,6 +103,7 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
 
     from rls_bids.interfaces.images import load_mask, load_volume
     from rls_bids.measures.seed import Grid
+    from rls_bids.resources.regions import seed_region
 
     masks = [load_mask(path) for path in inputs.mask]
     affine = masks[0][1]
@@ -115,7 +111,7 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
         mask=np.any([mask for mask, _ in masks], axis=0),
         affine=affine,
         regions={
-            seed.mask: region_on_grid(seed.mask, masks[0][0].shape, affine, inputs.space)
+            seed.mask: seed_region(seed, masks[0][0].shape, affine, inputs.space)
             for seed in seeds
             if seed.mask
         },
@@ -125,44 +121,6 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
             if isdefined(getattr(inputs, f"{name}_std"))
         },
     )
-
-
-def region_on_grid(
-    name: str, shape: tuple[int, ...], affine: "NDArray[np.float64]", space: str
-) -> "NDArray[np.bool_]":
-    """Return the voxels of a grid whose centres lie in an atlas region.
-
-    Parameters
-    ----------
-    name : str
-        ``atlas:label``.
-    shape, affine, space
-        The grid (voxel to RAS mm) and its standard space, which need not be that of the atlas.
-
-    Returns
-    -------
-    (X, Y, Z) bool array
-        Read-only.
-    """
-    return _region(name, shape, affine.tobytes(), space)
-
-
-# Every participant of a process asks for the same few regions of the same grid.
-@lru_cache(maxsize=16)
-def _region(name: str, shape: tuple[int, ...], affine: bytes, space: str) -> "NDArray[np.bool_]":
-    import numpy as np
-
-    from rls_bids.numerics.resample import resample_volume, voxel_points
-    from rls_bids.resources.spaces import points_to_space
-
-    region = locate_region(name)
-    probability, atlas_affine = load_probability(region)
-    grid = np.frombuffer(affine).reshape(4, 4)
-    points = points_to_space(voxel_points(np.ones(shape, bool), grid), space, region.space)
-    values = resample_volume(probability, atlas_affine, points, order=1)
-    found = np.asarray((values >= region.threshold).reshape(shape))
-    found.setflags(write=False)
-    return found
 
 
 def session_metadata(statuses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

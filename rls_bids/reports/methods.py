@@ -19,7 +19,8 @@ from rls_bids.records import Seed
 from rls_bids.reports import wording
 from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.grids import resolution_words
-from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
+from rls_bids.resources.seeds import seeds_asked
+from rls_bids.resources.spaces import NOT_MOVED
 from rls_bids.settings import Settings
 
 PACKAGES = ("antspyx", "nipype", "pybids", "nilearn", "nibabel", "numpy", "scipy", "numba")
@@ -351,7 +352,7 @@ def write_citation(settings: Settings, facts: Facts | None = None) -> tuple[Path
     """
     from rls_bids.reports.html import render_citation
 
-    seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    seeds = seeds_asked(settings)
     known = facts or Facts(seeds=seeds, preprocessing=generators(settings))
     methods = methods_text(settings, known)
     folder = Path(settings.input.output_dir) / "logs"

@@ -84,6 +84,18 @@ def describe_atlas_file(text: str) -> Atlas:
     )
 
 
+def space_of(path: Path) -> tuple[str, str]:
+    """Return the space of an image by its name or sidecar, ``unknown`` without, and the evidence.
+
+    Examples
+    --------
+    >>> space_of(Path("cluster_space-MNI152NLin6Asym_mask.nii.gz"))
+    ('MNI152NLin6Asym', 'space-MNI152NLin6Asym in the name of the file')
+    """
+    sidecar = companion(path, ".json")
+    return _space(_entities(path), _read_json(sidecar) if sidecar else {}, sidecar)
+
+
 def companion(path: Path, extension: str) -> Path | None:
     """Find the table or sidecar of an image: of the same name, or one that applies to it.
 

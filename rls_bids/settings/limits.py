@@ -54,6 +54,8 @@ KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
 }
 LEVELS = ("participant", "group")
 MEASURE_NAMES = ("seed", "alff", "reho", "centrality", "matrices")
+SEED_SERIES = ("mean", "eigenvariate")
+SEED_REGRESSIONS = ("separate", "together")
 LABELS = {
     "input.participant_labels": ("--participant-label", "sub-"),
     "input.exclude_participant_labels": ("--exclude-participant-label", "sub-"),
@@ -66,6 +68,8 @@ WORDS = {
     "anat.resolution": ("--output-spaces", ("1", "2", "native")),
     "bold.ignore": ("--ignore", STEPS_TO_IGNORE),
     "measures.names": ("--measures", MEASURE_NAMES),
+    "measures.seed_series": ("--seed-series", SEED_SERIES),
+    "measures.seed_regression": ("--seed-regression", SEED_REGRESSIONS),
     "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
     "run.level": ("--level", ("minimal", "full")),
 }
