@@ -194,8 +194,8 @@ def _seed_coverage(
     seed: "Seed", measured: "NDArray[np.bool_]", affine: "NDArray[np.float64]", space: str
 ) -> float:
     """Return the share of a seed's region that was measured."""
-    from rls_bids.measures.seed import sphere_mask
     from rls_bids.numerics.quality import coverage
+    from rls_bids.numerics.spheres import sphere_mask
     from rls_bids.resources.regions import seed_region
 
     if seed.kind == "mask":

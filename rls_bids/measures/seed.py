@@ -6,7 +6,7 @@ their field of view); maps are put together on one grid.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from rls_bids.numerics.correlation import (
     fisher_z,
     inverse_fisher_z,
 )
+from rls_bids.numerics.seedseries import eigenvariate, unique_parts
+from rls_bids.numerics.spheres import sphere_mask
 from rls_bids.records import Measure, Seed, Stat
 
 MEASURE = Measure(
@@ -49,6 +51,10 @@ MIN_MEMBERS = 2
 TOO_FEW = "{n_voxels} usable voxels of {n_region}, at least {least} needed"
 TOO_LITTLE = "{n_voxels} of {n_region} voxels usable ({coverage:.0%}), {least:.0%} needed"
 NO_VARIANCE = "its series is constant"
+NO_REGION_VOXEL = "its region has no voxel on the grid: it is empty or lies outside"
+NO_PARTNER = "{others} cannot be used, and the seeds of {network} are in one regression"
+NOT_UNIQUE = "its series is told by those of the other seeds of {network} in the regression"
+NO_DF = "{n_seeds} seeds in one regression leave no degree of freedom"
 NO_RUN = "{seed} is missing in every run: {reasons}."
 NO_MEMBERS = "{seed} is missing: of its {n_members} seeds {left_out}."
 LEFT_OUT = "{member} is missing"
@@ -143,67 +149,6 @@ class SeedResult:
     left_out: tuple[str, ...] = ()
 
 
-def sphere_lattice(
-    affine: FloatArray, centre_mm: Sequence[float], radius_mm: float
-) -> NDArray[np.int64]:
-    """Return the voxels of the unbounded grid whose centres lie in a sphere.
-
-    Parameters
-    ----------
-    affine : (4, 4) array
-        Voxel to RAS mm.
-    centre_mm : (3,) float
-    radius_mm : float
-        Voxels on the surface count.
-
-    Returns
-    -------
-    (n, 3) int array
-        Voxel indices, also outside the image.
-
-    Examples
-    --------
-    >>> len(sphere_lattice(np.diag([2.0, 2, 2, 1]), (0, 0, 0), 4.0))
-    33
-    """
-    inverse = np.linalg.inv(affine)
-    centre = inverse[:3, :3] @ np.asarray(centre_mm, dtype=float) + inverse[:3, 3]
-    # Rows of the inverse bound how far a sphere reaches along each voxel axis, also obliquely.
-    reach = radius_mm * np.linalg.norm(inverse[:3, :3], axis=1)
-    low, high = np.floor(centre - reach).astype(int), np.ceil(centre + reach).astype(int)
-    axes = [np.arange(first, last + 1) for first, last in zip(low, high, strict=True)]
-    voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance = np.linalg.norm((voxels - centre) @ affine[:3, :3].T, axis=1)
-    return np.asarray(voxels[distance <= radius_mm * (1 + 1e-6) + 1e-9], dtype=np.int64)
-
-
-def sphere_mask(
-    mask: BoolArray, affine: FloatArray, centre_mm: Sequence[float], radius_mm: float
-) -> tuple[IndexArray, int]:
-    """Return the voxels of a sphere that lie in a mask.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool array
-    affine : (4, 4) array
-        Voxel to RAS mm.
-    centre_mm : (3,) float
-    radius_mm : float
-
-    Returns
-    -------
-    indices : (n,) int array
-        Positions in ``data[mask]``.
-    n_region : int
-        Voxels of the whole sphere on the unbounded grid.
-    """
-    voxels = sphere_lattice(affine, centre_mm, radius_mm)
-    inside = voxels[((voxels >= 0) & (voxels < mask.shape)).all(axis=1)]
-    region = np.zeros(mask.shape, dtype=bool)
-    region[tuple(inside.T)] = True
-    return np.flatnonzero(region[mask]), len(voxels)
-
-
 def seed_voxels(seed: Seed, mask: BoolArray, grid: Grid) -> tuple[IndexArray, int]:
     """Return the voxels of a sphere or mask seed in a mask, and the size of the whole region.
 
@@ -236,7 +181,9 @@ def _locate(seed: Seed, run: RunSeries, number: int, grid: Grid) -> tuple[Region
     usable = indices[run.tsnr[indices] > MIN_TSNR]
     coverage = usable.size / n_region if n_region else 0.0
     missing = ""
-    if usable.size < MIN_VOXELS:
+    if not n_region:
+        missing = NO_REGION_VOXEL
+    elif usable.size < MIN_VOXELS:
         missing = TOO_FEW.format(n_voxels=usable.size, n_region=n_region, least=MIN_VOXELS)
     elif coverage < MIN_COVERAGE:
         missing = TOO_LITTLE.format(
@@ -276,6 +223,53 @@ def seed_map(
     return np.asarray(correlate_seeds(series[:, None], smoothed)[0])
 
 
+def _series(
+    seeds: Sequence[Seed], run: RunSeries, number: int, grid: Grid
+) -> tuple[dict[str, Region], dict[str, FloatArray], dict[str, int]]:
+    """Return what a run has of each seed, the series to correlate, and what is left of its df."""
+    regions: dict[str, Region] = {}
+    series: dict[str, FloatArray] = {}
+    for seed in seeds:
+        regions[seed.name], usable = _locate(seed, run, number, grid)
+        if not regions[seed.name].missing:
+            own = run.unsmoothed[:, usable]
+            first = seed.series == "eigenvariate"
+            series[seed.name] = eigenvariate(own) if first else own.mean(axis=1, dtype=float)
+    df = dict.fromkeys(series, run.residual_df)
+    together = [seed for seed in seeds if seed.regression == "together"]
+    for network in dict.fromkeys(seed.network for seed in together):
+        names = [seed.name for seed in together if seed.network == network]
+        reasons = _part_series(network, names, series, df)
+        for name, reason in reasons.items():
+            series.pop(name, None)
+            missing = regions[name].missing or reason
+            regions[name] = replace(regions[name], missing=missing)
+    return regions, series, df
+
+
+def _part_series(
+    network: str, names: Sequence[str], series: dict[str, FloatArray], df: dict[str, int]
+) -> dict[str, str]:
+    """Replace series by what is their own among them; return why some cannot be used.
+
+    A run without one of the seeds has none of them: with fewer seeds a semi-partial correlation
+    is another quantity, which must not be averaged with this one.
+    """
+    absent = [name for name in names if name not in series]
+    if absent:
+        reason = NO_PARTNER.format(others=", ".join(absent), network=network)
+        return dict.fromkeys(names, reason)
+    n_others = len(names) - 1
+    if df[names[0]] <= n_others:
+        return dict.fromkeys(names, NO_DF.format(n_seeds=len(names)))
+    parts = unique_parts(np.column_stack([series[name] for name in names]))
+    for name, part in zip(names, parts.T, strict=True):
+        series[name] = part
+        df[name] -= n_others
+    lost = [name for name in names if not np.isfinite(series[name]).all()]
+    return dict.fromkeys(lost, NOT_UNIQUE.format(network=network))
+
+
 def compute_regions(
     seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid
 ) -> dict[str, SeedResult]:
@@ -287,12 +281,9 @@ def compute_regions(
     weights: dict[str, list[int]] = {seed.name: [] for seed in seeds}
     regions: dict[str, list[Region]] = {seed.name: [] for seed in seeds}
     for number, run in enumerate(runs, start=1):
-        series = {}
-        for seed in seeds:
-            region, usable = _locate(seed, run, number, grid)
-            regions[seed.name].append(region)
-            if not region.missing:
-                series[seed.name] = run.unsmoothed[:, usable].mean(axis=1, dtype=float)
+        found, series, df = _series(seeds, run, number, grid)
+        for name, region in found.items():
+            regions[name].append(region)
         if not series:
             continue
         correlations = correlate_seeds(np.column_stack(list(series.values())), run.smoothed)
@@ -300,7 +291,7 @@ def compute_regions(
             whole = np.full(run.mask.shape, np.nan)
             whole[run.mask] = fisher_z(r)
             maps[name].append(whole[grid.mask])
-            weights[name].append(run.residual_df)
+            weights[name].append(df[name])
     return {
         seed.name: _combined(seed, maps[seed.name], weights[seed.name], regions[seed.name])
         for seed in seeds
@@ -382,6 +373,11 @@ def compute(seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid) -> dic
     -------
     dict of SeedResult by seed name
         In the order of ``seeds``.
+
+    Notes
+    -----
+    Seeds of one network whose ``regression`` is ``"together"`` are in one regression; they must
+    all be among ``seeds``. See :func:`.unique_parts` for the formula.
 
     Raises
     ------

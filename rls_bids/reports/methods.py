@@ -238,9 +238,22 @@ def _distortion(kinds: tuple[str, ...]) -> str:
 
 
 def _seeds(seeds: tuple[Seed, ...]) -> str:
-    text = MEASURES["seed"].method + " Seed connectivity goes back to [@biswal1995]."
+    text = (
+        MEASURES["seed"].method
+        + _other_seeds(seeds)
+        + " Seed connectivity goes back to [@biswal1995]."
+    )
     places = [_seed_words(seed) for seed in seeds if seed.kind != "mean"]
     return text + (f" Seeds: {'; '.join(places)}." if places else "")
+
+
+def _other_seeds(seeds: tuple[Seed, ...]) -> str:
+    """Say which seeds had another series than the mean, or shared a regression."""
+    regions = [seed for seed in seeds if seed.kind != "mean"]
+    firsts = ", ".join(seed.name for seed in regions if seed.series == "eigenvariate")
+    together = ", ".join(seed.name for seed in regions if seed.regression == "together")
+    words = wording.EIGENVARIATE.format(names=firsts) if firsts else ""
+    return words + (wording.TOGETHER.format(names=together) if together else "")
 
 
 def _measures(names: Iterable[str], settings: Settings) -> str:

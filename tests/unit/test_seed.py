@@ -12,9 +12,8 @@ from rls_bids.measures.seed import (
     compute,
     seed_map,
     seed_voxels,
-    sphere_lattice,
-    sphere_mask,
 )
+from rls_bids.numerics.spheres import sphere_lattice, sphere_mask
 from rls_bids.records import Seed
 
 SHAPE = (16, 15, 14)
