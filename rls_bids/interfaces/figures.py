@@ -240,11 +240,9 @@ class PlotSeeds(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from rls_bids.figures.maps import plot_seeds_on_t1w
 
-        marks = []
-        for seed in map(seed_record, self.inputs.seeds):
-            mark = _mark_in_t1w(seed, self.inputs, Path(runtime.cwd))
-            if mark is not None:
-                marks.append(mark)
+        seeds, folder = map(seed_record, self.inputs.seeds), Path(runtime.cwd)
+        found = [_mark_in_t1w(seed, self.inputs, folder) for seed in seeds]
+        marks = [mark for mark in found if mark is not None]
         path = Path(runtime.cwd) / "seeds.svg"
         plot_seeds_on_t1w(self.inputs.t1w, marks, path)
         self._results["seeds"] = str(path)
