@@ -19,7 +19,7 @@ from rls_bids.interfaces.manifest import save_manifest
 from rls_bids.records import Seed
 
 if TYPE_CHECKING:
-    from rls_bids.measures.seed import Grid, RunSeries, SeedResult
+    from rls_bids.numerics.seedmaps import Grid, RunSeries, SeedResult
 
 TISSUES = ("GM", "WM", "CSF")
 MAP_WORDS = "{MinutesKept:.1f} minutes kept, {DegreesOfFreedom} residual degrees of freedom"
@@ -81,7 +81,7 @@ def _runs(inputs: Any) -> "list[RunSeries]":
     import numpy as np
 
     from rls_bids.interfaces.images import load_mask
-    from rls_bids.measures.seed import RunSeries
+    from rls_bids.numerics.seedmaps import RunSeries
 
     return [
         RunSeries(
@@ -102,7 +102,7 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
     import numpy as np
 
     from rls_bids.interfaces.images import load_mask, load_volume
-    from rls_bids.measures.seed import Grid
+    from rls_bids.numerics.seedmaps import Grid
     from rls_bids.resources.regions import seed_region
 
     masks = [load_mask(path) for path in inputs.mask]

@@ -6,16 +6,19 @@ their field of view); maps are put together on one grid.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rls_bids.numerics.correlation import (
-    combine_runs,
-    correlate_seeds,
-    fisher_z,
-    inverse_fisher_z,
+from rls_bids.numerics.correlation import correlate_seeds, fisher_z
+from rls_bids.numerics.seedmaps import (
+    Grid,
+    Region,
+    RunSeries,
+    SeedResult,
+    combined,
+    map_result,
 )
 from rls_bids.numerics.seedseries import eigenvariate, unique_parts
 from rls_bids.numerics.spheres import sphere_mask
@@ -55,7 +58,6 @@ NO_REGION_VOXEL = "its region has no voxel on the grid: it is empty or lies outs
 NO_PARTNER = "{others} cannot be used, and the seeds of {network} are in one regression"
 NOT_UNIQUE = "its series is told by those of the other seeds of {network} in the regression"
 NO_DF = "{n_seeds} seeds in one regression leave no degree of freedom"
-NO_RUN = "{seed} is missing in every run: {reasons}."
 NO_MEMBERS = "{seed} is missing: of its {n_members} seeds {left_out}."
 LEFT_OUT = "{member} is missing"
 NO_REGION = "Mask {mask} of seed {seed} is not among the regions of the grid."
@@ -63,90 +65,6 @@ NO_REGION = "Mask {mask} of seed {seed} is not among the regions of the grid."
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IndexArray = NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """The output grid of a session.
-
-    Attributes
-    ----------
-    mask : (X, Y, Z) bool array
-        Voxels of the maps that come out: the union of the runs' masks.
-    affine : (4, 4) array
-        Voxel to RAS mm.
-    regions : mapping of str to (X, Y, Z) bool array
-        Mask seeds by their ``mask`` name, on this grid and not cut by the brain mask.
-    tissues : mapping of str to (X, Y, Z) array
-        Probabilities by tissue name; may be empty.
-    """
-
-    mask: BoolArray
-    affine: FloatArray
-    regions: Mapping[str, BoolArray] = field(default_factory=dict)
-    tissues: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSeries:
-    """The residuals of one run.
-
-    Attributes
-    ----------
-    unsmoothed, smoothed : (n_kept, n_voxels) float32 arrays
-        In the voxels of ``mask`` (C order).
-    mask : (X, Y, Z) bool array
-        On the output grid.
-    tsnr : (n_voxels,) array
-        Before denoising.
-    residual_df : int
-    """
-
-    unsmoothed: NDArray[np.floating]
-    smoothed: NDArray[np.floating]
-    mask: BoolArray
-    tsnr: NDArray[np.floating]
-    residual_df: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
-    """What one run has of one seed: counts of voxels, and why it is missing (or empty)."""
-
-    seed: str
-    run: int
-    n_voxels: int
-    n_region: int
-    coverage: float
-    tissue_fractions: Mapping[str, float]
-    missing: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedResult:
-    """The map of one seed over the runs of a session.
-
-    Attributes
-    ----------
-    z, r : (n_voxels,) float32 arrays or None
-        Fisher z and tanh(z) in the voxels of the grid's mask; NaN where no run has a value. None
-        when the seed is missing.
-    regions : tuple of Region
-        One a run, of each member for a mean.
-    residual_df : int
-        Sum over the runs that are in the map; for a mean the smallest of its members.
-    missing : str
-        Why there is no map, or empty.
-    left_out : tuple of str
-        Runs or members that are not in the map, as sentences.
-    """
-
-    z: NDArray[np.float32] | None
-    r: NDArray[np.float32] | None
-    regions: tuple[Region, ...]
-    residual_df: int
-    missing: str = ""
-    left_out: tuple[str, ...] = ()
 
 
 def seed_voxels(seed: Seed, mask: BoolArray, grid: Grid) -> tuple[IndexArray, int]:
@@ -293,33 +211,9 @@ def compute_regions(
             maps[name].append(whole[grid.mask])
             weights[name].append(df[name])
     return {
-        seed.name: _combined(seed, maps[seed.name], weights[seed.name], regions[seed.name])
+        seed.name: combined(seed, maps[seed.name], weights[seed.name], regions[seed.name])
         for seed in seeds
     }
-
-
-def _combined(
-    seed: Seed, maps: Sequence[FloatArray], weights: Sequence[int], regions: Sequence[Region]
-) -> SeedResult:
-    """Average the runs that have the seed, and say which have not."""
-    reasons = [f"run {region.run}: {region.missing}" for region in regions if region.missing]
-    if not maps:
-        missing = NO_RUN.format(seed=seed.name, reasons="; ".join(reasons) or "no run")
-        return SeedResult(z=None, r=None, regions=tuple(regions), residual_df=0, missing=missing)
-    z = combine_runs(np.stack(maps), weights)
-    return _result(z, tuple(regions), sum(weights), tuple(reasons))
-
-
-def _result(
-    z: FloatArray, regions: tuple[Region, ...], residual_df: int, left_out: tuple[str, ...]
-) -> SeedResult:
-    return SeedResult(
-        z=z.astype(np.float32),
-        r=inverse_fisher_z(z).astype(np.float32),
-        regions=regions,
-        residual_df=residual_df,
-        left_out=left_out,
-    )
 
 
 def compute_mean(
@@ -355,7 +249,7 @@ def compute_mean(
         count += np.isfinite(z)
     mean = np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
     residual_df = min(results[member.name].residual_df for member in present)
-    return _result(mean, regions, residual_df, left_out)
+    return map_result(mean, regions, residual_df, left_out)
 
 
 def compute(seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid) -> dict[str, SeedResult]:

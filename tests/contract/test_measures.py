@@ -7,8 +7,9 @@ import pytest
 from scipy import ndimage
 
 from rls_bids.measures import MEASURES
-from rls_bids.measures.seed import Grid, RunSeries, compute
+from rls_bids.measures.seed import compute
 from rls_bids.numerics.local import LocalRun
+from rls_bids.numerics.seedmaps import Grid, RunSeries
 from rls_bids.records import Seed
 from rls_bids.settings import MeasureSettings
 

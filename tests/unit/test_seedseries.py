@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from rls_bids.measures import seed as seeds
-from rls_bids.measures.seed import Grid, RunSeries, compute, seed_voxels
+from rls_bids.measures.seed import compute, seed_voxels
 from rls_bids.numerics.correlation import correlate_seeds
+from rls_bids.numerics.seedmaps import Grid, RunSeries
 from rls_bids.numerics.seedseries import TOO_SHORT, eigenvariate, unique_parts
 from rls_bids.records import Seed
 
