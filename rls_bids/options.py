@@ -103,6 +103,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
          "series of a seed: mean of its voxels or first principal component (mean)"),
         ("--seed-regression", "measures.seed_regression", TEXT, "{separate,together}",
          "together: semi-partial, each seed given the others of its network (separate)"),
+        ("--network-maps", "measures.network_maps", TEXT, "FILE",
+         "network maps for dual regression, 4D or labels, with space- in the name (none)"),
         ("--atlases", "measures.atlases", MANY, "NAME",
          "atlases for time series and matrices, label images with a table, or none (Seitzman300)"),
     ),

@@ -183,12 +183,13 @@ class Seed:
     ``centre_mm`` or of the image, ``evidence`` how that is known; ``given_mm`` and
     ``given_space`` keep what the source says when the seed was moved to another space. ``content``
     is a hash of what a mask is made of. ``series`` is how the voxels become one series;
-    ``"together"`` the seeds of a network are put into one regression.
+    ``"together"`` the seeds of a network are put into one regression. Of kind ``"network"`` is
+    one of the network maps in the file ``mask``, with its volume (from 1) or label as ``index``.
     """
 
     name: str
     network: str
-    kind: Literal["sphere", "mask", "mean"]
+    kind: Literal["sphere", "mask", "mean", "network"]
     centre_mm: tuple[float, float, float] | None = None
     radius_mm: float | None = None
     mask: str | None = None
@@ -202,7 +203,8 @@ class Seed:
     given_mm: tuple[float, float, float] | None = None
     given_space: str = ""
     content: str = ""
-    series: Literal["mean", "eigenvariate"] = "mean"
+    index: int = 0
+    series: Literal["mean", "eigenvariate", "spatial"] = "mean"
     regression: Literal["separate", "together"] = "separate"
 
 
@@ -282,14 +284,14 @@ class Stat:
 class Measure:
     """All that the road needs to know of one measure, in one place.
 
-    ``kind`` is ``"seed"``, ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value
-    of its own, computed by ``compute`` from one run
-    (:class:`~rls_bids.numerics.local.LocalRun`) and the settings named in ``options``, smoothed
+    ``kind`` is ``"seed"``, ``"network"`` (maps like those of seeds, by dual regression),
+    ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value of its own,
+    computed by ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the settings named in ``options``, smoothed
     afterwards.
     """
 
     name: str
-    kind: Literal["seed", "local", "atlas"]
+    kind: Literal["seed", "network", "local", "atlas"]
     version: str
     suffix: str
     stats: tuple[Stat, ...]

@@ -190,7 +190,8 @@ def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
     names = settings.measures.names
     stats = [f"stat-{stat.name}" for name in names for stat in MEASURES[name].stats]
     local = {label: maps.compared[label] for label in stats if label in maps.compared}
-    return (_wanted_seeds(maps, settings) if "seed" in names else {}) | local
+    has_seeds = {"seed", "dualregression"} & set(names)
+    return (_wanted_seeds(maps, settings) if has_seeds else {}) | local
 
 
 def _wanted_seeds(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:

@@ -250,7 +250,7 @@ class PlotSeeds(SimpleInterface):
 
 
 def _mark_in_t1w(seed: Seed, inputs: Any, folder: Path) -> Any:
-    """Return a seed as seen in the T1w image; ``None`` for a mean, which has no place."""
+    """Return a seed as seen in the T1w image; ``None`` for what has no place."""
     import numpy as np
 
     from rls_bids.figures.maps import SeedMark
@@ -259,7 +259,7 @@ def _mark_in_t1w(seed: Seed, inputs: Any, folder: Path) -> Any:
     from rls_bids.numerics.resample import voxel_points
     from rls_bids.resources.regions import seed_region
 
-    if seed.kind == "mean":
+    if seed.kind in ("mean", "network"):
         return None
     mask, affine = load_mask(inputs.std_mask)
     points = np.load(inputs.points)

@@ -67,16 +67,16 @@ class SeedMaps(SimpleInterface):
 
         seeds = [seed_record(plain) for plain in self.inputs.seeds]
         grid = _grid(self.inputs, seeds)
-        results = compute(seeds, _runs(self.inputs), grid)
+        results = compute(seeds, load_runs(self.inputs), grid)
         metadata = session_metadata([read_json(Path(path)) for path in self.inputs.status])
         entries = []
         for name in self.inputs.wanted:
-            entries += _save(name, results[name], metadata, grid, Path(runtime.cwd))
+            entries += save_maps(name, results[name], metadata, grid, Path(runtime.cwd))
         self._results["manifest"] = save_manifest(entries, Path(runtime.cwd))
         return runtime
 
 
-def _runs(inputs: Any) -> "list[RunSeries]":
+def load_runs(inputs: Any) -> "list[RunSeries]":
     """Load the residuals of every usable run."""
     import numpy as np
 
@@ -137,10 +137,15 @@ def session_metadata(statuses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _save(
-    name: str, result: "SeedResult", metadata: dict[str, Any], grid: "Grid", folder: Path
+def save_maps(
+    name: str,
+    result: "SeedResult",
+    metadata: dict[str, Any],
+    grid: "Grid",
+    folder: Path,
+    stats: Sequence[str] = ("pearsonr", "fisherz"),
 ) -> list[dict[str, Any]]:
-    """Save both maps of one seed and return their manifest entries."""
+    """Save the maps of one seed and return their manifest entries."""
     from dataclasses import asdict
 
     import numpy as np
@@ -154,7 +159,8 @@ def _save(
         "LeftOut": list(result.left_out),
     }
     entries = []
-    for stat, values in (("pearsonr", result.r), ("fisherz", result.z)):
+    for stat in stats:
+        values = result.r if stat == "pearsonr" else result.z
         file = "" if values is None else f"{name}_{stat}.nii.gz"
         about = own if file else {**own, "Missing": result.missing}
         if values is not None:

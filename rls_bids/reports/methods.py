@@ -243,13 +243,21 @@ def _seeds(seeds: tuple[Seed, ...]) -> str:
         + _other_seeds(seeds)
         + " Seed connectivity goes back to [@biswal1995]."
     )
-    places = [_seed_words(seed) for seed in seeds if seed.kind != "mean"]
-    return text + (f" Seeds: {'; '.join(places)}." if places else "")
+    places = [_seed_words(seed) for seed in seeds if seed.kind not in ("mean", "network")]
+    text += f" Seeds: {'; '.join(places)}." if places else ""
+    maps = [seed for seed in seeds if seed.kind == "network"]
+    if maps:
+        names = ", ".join(seed.name for seed in maps)
+        space = maps[0].given_space
+        text += (
+            f" {MEASURES['dualregression'].method} Maps of {maps[0].source} [{space}]: {names}."
+        )
+    return text
 
 
 def _other_seeds(seeds: tuple[Seed, ...]) -> str:
     """Say which seeds had another series than the mean, or shared a regression."""
-    regions = [seed for seed in seeds if seed.kind != "mean"]
+    regions = [seed for seed in seeds if seed.kind not in ("mean", "network")]
     firsts = ", ".join(seed.name for seed in regions if seed.series == "eigenvariate")
     together = ", ".join(seed.name for seed in regions if seed.regression == "together")
     words = wording.EIGENVARIATE.format(names=firsts) if firsts else ""

@@ -1,15 +1,20 @@
 """The seeds of a call: those that were asked for, where they lie in the space of the results."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from rls_bids.errors import UsageError
 from rls_bids.records import Seed
 from rls_bids.resources import choose_seeds, load_seeds
+from rls_bids.resources.networkmaps import SAME_LABEL, load_network_maps
 from rls_bids.resources.regions import find_place
 from rls_bids.resources.spaces import MOVED, NOT_MOVED, SAME, knows, points_to_space
 from rls_bids.settings import Settings
+
+NETWORKS = "dualregression"
 
 
 def seed_to_space(seed: Seed, target: str) -> Seed:
@@ -70,15 +75,46 @@ def seeds_in_space(
 
 
 def seeds_asked(settings: Settings) -> tuple[Seed, ...]:
-    """Return the seeds that the settings ask for, where they lie in the space of the results."""
-    chosen = settings.measures
-    return seeds_in_space(
-        settings.anat.space,
+    """Return the seeds that the settings ask for, where they lie in the space of the results.
+
+    Maps for dual regression come last: they make maps like those of seeds.
+
+    Raises
+    ------
+    UsageError
+        As :func:`seeds_in_space` and :func:`.load_network_maps`, or two would share file names.
+    """
+    chosen, space = settings.measures, settings.anat.space
+    seeds = seeds_in_space(
+        space,
         chosen.seeds_file,
         chosen.seed_networks,
         series=chosen.seed_series,
         regression=chosen.seed_regression,
     )
+    if chosen.network_maps and NETWORKS in chosen.names:
+        maps = load_network_maps(chosen.network_maps)
+        seeds += tuple(replace(one, space=_space_of(one, space)) for one in maps)
+    _check_labels(seeds)
+    return seeds
+
+
+def _space_of(seed: Seed, target: str) -> str:
+    return target if knows(seed.space, target) else seed.space
+
+
+def _check_labels(seeds: Sequence[Seed]) -> None:
+    """Refuse names that would share a file name, or a node, between seeds and network maps."""
+    seen: dict[str, Seed] = {}
+    for seed in seeds:
+        label = re.sub(r"[^A-Za-z0-9+]", "", seed.name).casefold()
+        other = seen.setdefault(label, seed)
+        if other is not seed:
+            raise UsageError(SAME_LABEL.format(one=other.name, other=seed.name))
+    sets = {seed.network for seed in seeds if seed.kind == "network"}
+    for seed in seeds:
+        if seed.kind != "network" and seed.network in sets:
+            raise UsageError(SAME_LABEL.format(one=seed.network, other="the set of network maps"))
 
 
 def says_how(seed: Seed, target: str) -> str:

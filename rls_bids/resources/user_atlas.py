@@ -96,6 +96,17 @@ def space_of(path: Path) -> tuple[str, str]:
     return _space(_entities(path), _read_json(sidecar) if sidecar else {}, sidecar)
 
 
+def image_label(path: Path) -> str:
+    """Return the label that results of an image carry: by its entities, or its name.
+
+    Examples
+    --------
+    >>> image_label(Path("atlas-Smith10_space-MNI152NLin6Asym_probseg.nii.gz"))
+    'Smith10'
+    """
+    return _name(path, _entities(path))
+
+
 def companion(path: Path, extension: str) -> Path | None:
     """Find the table or sidecar of an image: of the same name, or one that applies to it.
 

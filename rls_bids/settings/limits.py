@@ -53,7 +53,7 @@ KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
     str: ((str,), "a text"),
 }
 LEVELS = ("participant", "group")
-MEASURE_NAMES = ("seed", "alff", "reho", "centrality", "matrices")
+MEASURE_NAMES = ("seed", "dualregression", "alff", "reho", "centrality", "matrices")
 SEED_SERIES = ("mean", "eigenvariate")
 SEED_REGRESSIONS = ("separate", "together")
 LABELS = {
@@ -79,6 +79,7 @@ IMAGE_ENDINGS = (".nii", ".nii.gz")
 FILES = {
     "input.bids_filter_file": "--bids-filter-file",
     "measures.seeds_file": "--seeds",
+    "measures.network_maps": "--network-maps",
     "run.plugin_file": "--nipype-plugin-file",
 }
 PATHS = (

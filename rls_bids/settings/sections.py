@@ -84,15 +84,19 @@ class MeasureSettings:
 
     ``seed_networks`` are names of networks (empty: the default set of the table, or all of
     ``seeds_file``); ``seed_series`` and ``seed_regression`` hold for seeds that do not say it.
+    ``network_maps`` is a 4D or label image for dual regression; without it there is none.
     ``atlases`` are names or absolute paths. Bands are in Hz; ``dc_threshold`` is a correlation,
     ``dc_density`` a share of all pairs.
     """
 
-    names: tuple[str, ...] = ("seed", "alff", "reho", "centrality", "matrices")
+    names: tuple[str, ...] = (
+        *("seed", "dualregression", "alff", "reho", "centrality", "matrices"),
+    )
     seeds_file: str | None = None
     seed_networks: tuple[str, ...] = ()
     seed_series: Literal["mean", "eigenvariate"] = "mean"
     seed_regression: Literal["separate", "together"] = "separate"
+    network_maps: str | None = None
     atlases: tuple[str, ...] = ("Seitzman300",)
     alff_low_hz: float = 0.01
     alff_high_hz: float = 0.08

@@ -7,14 +7,20 @@ from typing import Any
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.measures import MEASURES
-from rls_bids.numerics import correlation, resample, seedseries
-from rls_bids.records import Note, Seed, Session
+from rls_bids.numerics import correlation, resample, seedmaps, seedseries
+from rls_bids.records import Measure, Note, Seed, Session
 from rls_bids.resources.regions import circularity
 from rls_bids.settings import Settings
 from rls_bids.workflows.metadata import preprocessing_of, processing_of, seed_metadata
 from rls_bids.workflows.stage import Place, Stage, common_entities, make_product
 
 SEED_VERSION = f"{MEASURES['seed'].version}-{correlation.VERSION}-{seedseries.VERSION}"
+NETWORK_VERSION = f"{MEASURES['dualregression'].version}-{correlation.VERSION}"
+
+
+def measure_of(seed: Seed) -> Measure:
+    """Return the measure that makes the maps of a seed."""
+    return MEASURES["dualregression" if seed.kind == "network" else "seed"]
 
 
 def partners_of(seed: Seed, seeds: Mapping[str, Seed]) -> tuple[str, ...]:
@@ -25,6 +31,7 @@ def partners_of(seed: Seed, seeds: Mapping[str, Seed]) -> tuple[str, ...]:
         name
         for name, other in seeds.items()
         if other.kind != "mean"
+        and measure_of(other) is measure_of(seed)
         and other.regression == "together"
         and other.network == seed.network
         and name != seed.name
@@ -46,12 +53,11 @@ def seed_stages(
     place: Place,
     settings: Settings,
 ) -> dict[str, Stage]:
-    """Return the stage of every seed for one strategy, if seeds were asked for."""
-    if "seed" not in settings.measures.names:
-        return {}
+    """Return the stage of every seed, and network map, of the measures that were asked for."""
     return {
         name: _seed_stage(session, strategy, seed, seeds, designs, place, settings)
         for name, seed in seeds.items()
+        if measure_of(seed).name in settings.measures.names
     }
 
 
@@ -70,7 +76,9 @@ def _seed_stage(
         designs=[design.fingerprint for design in designs],
         seed=asdict(seed),
         others=[asdict(other) for other in needed],
-        versions=[SEED_VERSION, resample.VERSION],
+        versions=[SEED_VERSION, resample.VERSION, seedmaps.VERSION]
+        if seed.kind != "network"
+        else [NETWORK_VERSION, resample.VERSION],
     )
     owner = (session.participant, session.session)
     shared: dict[str, Any] = dict(common_entities(session))
@@ -101,7 +109,7 @@ def _seed_stage(
             [image for run in session.runs for image in run.images],
             **told,
         )
-        for stat in MEASURES["seed"].stats
+        for stat in measure_of(seed).stats
     )
     figure = naming.figure(
         *owner,
