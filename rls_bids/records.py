@@ -286,8 +286,8 @@ class Measure:
 
     ``kind`` is ``"seed"``, ``"network"`` (maps like those of seeds, by dual regression),
     ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value of its own,
-    computed by ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the settings named in ``options``, smoothed
-    afterwards.
+    computed by ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the
+    settings named in ``options``, smoothed afterwards.
     """
 
     name: str

@@ -101,13 +101,13 @@ def _region(
     part: NDArray[np.floating],
     missing: str,
 ) -> Region:
-    total = float(np.abs(whole).sum())
+    total = float(np.abs(whole).sum(dtype=float))
     return Region(
         seed=seed.name,
         run=number,
         n_voxels=int(np.count_nonzero(part)),
         n_region=int(np.count_nonzero(whole)),
-        coverage=float(np.abs(part).sum()) / total if total else 0.0,
+        coverage=float(np.abs(part).sum(dtype=float)) / total if total else 0.0,
         tissue_fractions={},
         missing=missing,
     )

@@ -180,7 +180,7 @@ def test_a_run_that_does_not_see_a_network_is_left_out_for_all():
         assert found[name].left_out == (f"run 1: C: {dual.NO_SPREAD}",)
     assert found["C"].regions[0].coverage == 0
     assert 0.1 < found["B"].regions[0].coverage < 0.7
-    assert found["B"].regions[1].coverage == 1
+    assert found["B"].regions[1].coverage == pytest.approx(1)
     nowhere = compute(SEEDS, maps, [part], GRID)["A"]
     assert nowhere.z is None
     assert dual.NO_SPREAD in nowhere.missing
