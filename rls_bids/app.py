@@ -33,6 +33,7 @@ from rls_bids.resources.templates import locate_template
 from rls_bids.settings import RunSettings, Settings, to_toml
 from rls_bids.workflows.group import group_stages, init_group_wf
 from rls_bids.workflows.participant import init_participants_wf
+from rls_bids.workflows.seeds import circular_notes
 from rls_bids.workflows.stages import Place, Stage, place_of
 
 LOGGER = logging.getLogger("rls_bids")
@@ -193,7 +194,8 @@ def run_group(settings: Settings) -> int:
     _save_settings(settings, naming.log_dir(None, run_id))
     place = place_of(settings)
     stages = group_stages(plan, place)
-    notes = [each.note for each in plan.unfit]
+    compared = {seed.name: seed for design in plan.designs for seed in design.compared.seeds}
+    notes = [*(each.note for each in plan.unfit), *circular_notes(None, compared.values())]
     if not (settings.run.reports_only or settings.run.boilerplate_only):
         write_design_tables(plan, settings)
         notes += _compare(plan, stages, template, place, settings.run, run_id)

@@ -49,7 +49,7 @@ def init_participants_wf(
     notes: list[Note] = []
     n_unfinished = 0
     for participant in participants:
-        notes += circular_notes(participant.label, seeds) if participant.sessions else ()
+        notes += circular_notes(participant.label, seeds.values()) if participant.sessions else ()
         graph = pe.Workflow(name=node_name("sub", participant.label))
         unfinished = _add_anatomies(graph, participant.anatomies, settings, template)
         for session in () if settings.run.anat_only else participant.sessions:

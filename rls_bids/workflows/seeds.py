@@ -1,6 +1,6 @@
 """Seed maps: what each seed writes, and what makes it valid."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -88,11 +88,7 @@ def _seed_stage(
         "denoise": naming.camel_label(strategy),
         "seed": naming.camel_label(seed.name),
     }
-    told = {
-        "SkullStripped": True,
-        "Seed": seed_metadata(seed, [seeds[name] for name in seed.members])
-        | _how(seed, seeds)
-        | _warning(seed),
+    told = _told(seed, seeds) | {
         "Processing": {
             "Preprocessing": preprocessing_of(session),
             **processing_of(settings, strategy, place.size_mm, session.runs),
@@ -111,14 +107,19 @@ def _seed_stage(
         )
         for stat in measure_of(seed).stats
     )
-    figure = naming.figure(
-        *owner,
-        "seedmap",
-        **shared,
-        denoise=entities["denoise"],
-        seed=entities["seed"],
-    )
+    named: dict[str, Any] = {key: entities[key] for key in ("denoise", "seed")}
+    figure = naming.figure(*owner, "seedmap", **shared, **named)
     return Stage(fingerprint=stamp, products=products, figures=(figure,))
+
+
+def _told(seed: Seed, seeds: Mapping[str, Seed]) -> dict[str, object]:
+    """Return what the sidecars say of a seed: its place, how it was used, a warning if any."""
+    words = circularity(seed)
+    about = seed_metadata(seed, [seeds[name] for name in seed.members]) | _how(seed, seeds)
+    return {
+        "SkullStripped": True,
+        "Seed": about | ({"Circularity": words} if words else {}),
+    }
 
 
 def _how(seed: Seed, seeds: Mapping[str, Seed]) -> dict[str, object]:
@@ -133,14 +134,9 @@ def _how(seed: Seed, seeds: Mapping[str, Seed]) -> dict[str, object]:
     }
 
 
-def _warning(seed: Seed) -> dict[str, object]:
-    words = circularity(seed)
-    return {"Circularity": words} if words else {}
-
-
-def circular_notes(participant: str, seeds: Mapping[str, Seed]) -> Iterator[Note]:
+def circular_notes(participant: str | None, seeds: Iterable[Seed]) -> Iterator[Note]:
     """Yield a warning for every seed that is a result of a group model."""
-    for seed in seeds.values():
+    for seed in seeds:
         words = circularity(seed)
         if words:
             yield Note(participant=participant, level="warning", message=words)

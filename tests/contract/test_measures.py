@@ -55,7 +55,9 @@ def local_maps(name):
 LOCAL = sorted(name for name, measure in MEASURES.items() if measure.kind == "local")
 # One function a measure: (n_volumes, n_voxels), mask -> one row a stat, in the record's order.
 COMPUTE = {"seed": seed_maps, **{name: local_maps(name) for name in LOCAL}}
-ELSEWHERE = {"matrices"}  # tables of parcels: test_matrices.py, test_atlas_nodes.py
+# Tables of parcels: test_matrices.py, test_atlas_nodes.py. Of networks, whose series all voxels
+# of a volume tell: test_dualregression.py.
+ELSEWHERE = {"matrices", "dualregression"}
 CENTRALITY = "centrality"  # every voxel counts all others, so that which there are matters
 
 

@@ -150,6 +150,44 @@ def test_each_network_comes_out_where_it_was_planted_and_no_other():
     assert np.allclose(result["A"].r, np.tanh(result["A"].z), atol=1e-6)
 
 
+def test_input_is_untouched_the_result_repeats_and_shift_and_scale_do_not_matter():
+    run, _ = planted(12)
+    data, maps = run.unsmoothed, blobs()
+    before = data.copy(), maps.copy()
+    for array in (data, maps):
+        array.flags.writeable = False
+    first = compute(SEEDS, maps, [run], GRID)
+    again = compute(SEEDS, maps, [run], GRID)
+    assert np.array_equal(data, before[0])
+    assert np.array_equal(maps, before[1])
+    scaled = RunSeries(
+        unsmoothed=40 * data - 7,
+        smoothed=3 * data + 9,
+        mask=run.mask,
+        tsnr=run.tsnr,
+        residual_df=run.residual_df,
+    )
+    other = compute(SEEDS, 5 * maps, [scaled], GRID)
+    for name in "ABC":
+        assert np.array_equal(first[name].z, again[name].z)
+        assert np.allclose(first[name].z, other[name].z, atol=1e-5)
+        assert np.isfinite(first[name].z).all()
+
+
+def test_golden_values_hold_while_the_version_stands():
+    assert dual.VERSION == "1", "numbers changed: store new golden values too"
+    n, voxel = np.arange(40.0)[:, None], np.arange(N_VOXELS)
+    data = np.sin(n / 5 + voxel / 40) + np.cos(n * (1 + voxel % 7) / 9)
+    run = RunSeries(
+        unsmoothed=data, smoothed=data, mask=GRID.mask, tsnr=np.ones(N_VOXELS), residual_df=30
+    )
+    found = compute(SEEDS, blobs(), [run], GRID)["B"].z[[0, 300, 600]]
+    assert np.allclose(found, GOLDEN, atol=1e-5), found.tolist()
+
+
+GOLDEN = [-0.659638, 0.7777673, -0.0736912]
+
+
 def test_runs_are_weighted_by_what_is_left_of_their_degrees_of_freedom():
     runs = [planted(4, df=32)[0], planted(5, df=92)[0]]
     both = compute(SEEDS, blobs(), runs, GRID)
