@@ -107,8 +107,8 @@ def _seed_stage(
         )
         for stat in measure_of(seed).stats
     )
-    named: dict[str, Any] = {key: entities[key] for key in ("denoise", "seed")}
-    figure = naming.figure(*owner, "seedmap", **shared, **named)
+    shared |= {key: entities[key] for key in ("denoise", "seed")}
+    figure = naming.figure(*owner, "seedmap", **shared)
     return Stage(fingerprint=stamp, products=products, figures=(figure,))
 
 
