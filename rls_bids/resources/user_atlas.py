@@ -97,14 +97,17 @@ def space_of(path: Path) -> tuple[str, str]:
 
 
 def image_label(path: Path) -> str:
-    """Return the label that results of an image carry: by its entities, or its name.
+    """Return the label that results of an image carry: by its entities, or its name without grid.
 
     Examples
     --------
     >>> image_label(Path("atlas-Smith10_space-MNI152NLin6Asym_probseg.nii.gz"))
     'Smith10'
+    >>> image_label(Path("rsn_20_space-MNI152NLin6Asym_res-2.nii.gz"))
+    'rsn20'
     """
-    return _name(path, _entities(path))
+    stem = re.sub(r"(^|_)(space|tpl|res)-[A-Za-z0-9+]+", "", _stem(path))
+    return _name(path.with_name(stem or path.name), _entities(path))
 
 
 def companion(path: Path, extension: str) -> Path | None:

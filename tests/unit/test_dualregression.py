@@ -276,8 +276,8 @@ def test_labels_become_maps_of_ones_moved_between_spaces(tmp_path):
     path = save(tmp_path / f"nets_space-{FSL_SPACE}_dseg.nii.gz", labels)
     seeds = load_network_maps(path)
     assert [(s.name, s.index) for s in seeds] == [
-        ("netsSpaceMNI152NLin6AsymDseg_label03", 3),
-        ("netsSpaceMNI152NLin6AsymDseg_label12", 12),
+        ("netsDseg_label03", 3),
+        ("netsDseg_label12", 12),
     ]
     mask = np.ones(STANDARD, bool)
     maps = maps_on_grid(path, [3, 12], mask, STANDARD_AFFINE, NEW_SPACE, FSL_SPACE)
