@@ -104,15 +104,11 @@ def check_prepared(
         n_dropped = max(settings.bold.dummy_scans or 0, n_marked)
         _check_columns(files.confounds, table, n_dropped, settings)
         _check_length(path, header.shape[3], n_dropped)
-        if local.bold != files.bold:
-            _checked_images(replace(local, confounds=files.confounds), generator)
+        notes += _local_notes(files, local, generator, settings)
         content = _content(files, local, metadata) if hash_content else ""
-        is_on_grid, said = _grid_note(path, header, voxel_size_mm, settings)
+        notes += _grid_notes(path, header, voxel_size_mm, settings)
     except InputDataError as error:
         return None, (checks.note_of(label, "failed", path, error.message, error.hint),)
-    notes += [said] if said else []
-    if local.bold == files.bold and _is_local(settings):
-        notes.append(INFLATED.format(path=path))
     if n_dropped:
         notes.append(DROPPED.format(path=path, n=n_dropped, n_marked=n_marked))
     entities = files.bold.entities
@@ -135,14 +131,19 @@ def check_prepared(
         generator=generator,
         is_slice_timed=_known(metadata.get("SliceTimingCorrected"), bool),
         start_time=_known(metadata.get("StartTime"), (int, float)),
-        is_on_grid=is_on_grid,
     )
     return run, tuple(checks.note_of(label, "info", path, message) for message in notes)
 
 
-def _is_local(settings: Settings) -> bool:
-    """Whether a measure is asked for that depends on the voxels of the acquisition."""
-    return any(MEASURES[name].kind == "local" for name in settings.measures.names)
+def _local_notes(
+    files: PreparedFiles, local: PreparedFiles, generator: str, settings: Settings
+) -> list[str]:
+    """Check the series of the local measures, and say when it is not on the acquired grid."""
+    if local.bold != files.bold:
+        _checked_images(replace(local, confounds=files.confounds), generator)
+        return []
+    is_asked = any(MEASURES[name].kind == "local" for name in settings.measures.names)
+    return [INFLATED.format(path=files.bold.path)] if is_asked else []
 
 
 def _known(value: Any, kind: Any) -> Any:  # noqa: ANN401 - a value of a sidecar
@@ -185,10 +186,10 @@ def _grid_words(header: checks.Header) -> str:
     return GRID.format(x=x, y=y, z=z, a=a, b=b, c=c, u=u, v=v, w=w)
 
 
-def _grid_note(
+def _grid_notes(
     path: str, header: checks.Header, voxel_size_mm: float | None, settings: Settings
-) -> tuple[bool, str]:
-    """Return whether the series lies on the output grid, and a sentence when it does not."""
+) -> list[str]:
+    """Return a sentence when the series does not lie on the output grid."""
     resolution = settings.anat.resolution
     if resolution == NATIVE:
         if voxel_size_mm is None:
@@ -204,9 +205,9 @@ def _grid_note(
         orientation="",
     )
     if _same_grid(header, target):
-        return True, ""
+        return []
     found, expected = _grid_words(header), _grid_words(target)
-    return False, INTERPOLATED.format(path=path, found=found, expected=expected)
+    return [INTERPOLATED.format(path=path, found=found, expected=expected)]
 
 
 def _metadata(path: str) -> dict[str, Any]:

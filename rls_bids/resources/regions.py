@@ -179,7 +179,7 @@ def circularity(seed: Seed) -> str:
     >>> circularity(seed)[:57]
     'The mask of the seed a is a result of a group model (/out'
     """
-    if seed.mask and is_file(seed.mask) and GROUP_RESULT.search(seed.mask):
+    if seed.kind == "mask" and GROUP_RESULT.search(seed.mask or ""):
         return CIRCULAR.format(seed=seed.name, path=seed.mask)
     return ""
 

@@ -220,5 +220,7 @@ def test_a_result_of_a_group_model_is_warned_of(tmp_path):
         seed = Seed(name="A", network="user", kind="mask", mask=str(path))
         words = circularity(seed_to_space(seed, NEW_SPACE))
         assert bool(words) is is_circular
+        label = Seed(name="A", network="user", kind="mask", mask=f"{path}:1")
+        assert bool(circularity(label)) is is_circular
         if is_circular:
             assert words == regions.CIRCULAR.format(seed="A", path=path)

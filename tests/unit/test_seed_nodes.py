@@ -15,6 +15,7 @@ from rls_bids.interfaces.manifest import load_manifest
 from rls_bids.interfaces.measure import SeedMaps
 from rls_bids.measures.seed import NO_PARTNER, NO_REGION_VOXEL
 from rls_bids.numerics.resample import voxel_points
+from rls_bids.reports import maps
 from rls_bids.resources.grids import standard_grid
 from rls_bids.resources.regions import seed_region
 from rls_bids.resources.seeds import seeds_in_space
@@ -108,3 +109,18 @@ def test_a_seed_without_a_voxel_has_no_place_in_a_picture(world, tmp_path):
         axis=0
     )
     assert np.linalg.norm(centre - SPOT) < 2
+
+
+def test_the_page_tells_the_run_by_its_number_and_what_coverage_of_a_network_means():
+    row = {"run": 1, "n_voxels": 90, "n_region": 100, "coverage": 0.8, "tissue_fractions": {}}
+    found = [
+        SimpleNamespace(metadata={"Seed": {"Kind": kind}, "SeedCoverage": [row | {"seed": kind}]})
+        for kind in ("sphere", "network")
+    ]
+    assert maps._coverage(found[:1]).caption == maps.COVERAGE_CAPTION
+    table = maps._coverage(found)
+    assert table.caption == maps.COVERAGE_CAPTION + maps.NETWORK_CAPTION
+    assert [each[:5] for each in table.rows] == [
+        ("sphere", "1", "90", "100", "80 %"),
+        ("network", "1", "90", "100", "80 %"),
+    ]
