@@ -43,8 +43,14 @@ def eigenvariate(data: ArrayLike) -> FloatArray:
     """
     values = _checked(data)
     centred = values - values.mean(axis=0)
-    left, size, _ = np.linalg.svd(centred, full_matrices=False)
-    component = left[:, 0] * size[0] / np.sqrt(values.shape[1])
+    n_volumes, n_voxels = centred.shape
+    # The smaller of both products has the same largest eigenvalue: many times faster than an SVD.
+    if n_voxels <= n_volumes:
+        component = centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    else:
+        sizes, vectors = np.linalg.eigh(centred @ centred.T)
+        component = vectors[:, -1] * np.sqrt(max(sizes[-1], 0.0))
+    component = component / np.sqrt(n_voxels)
     sign = -1.0 if component @ centred.mean(axis=1) < 0 else 1.0
     return np.asarray(sign * component)
 
