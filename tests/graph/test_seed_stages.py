@@ -8,9 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from rls_bids.dataset.group import _wanted
 from rls_bids.dataset.naming import parse
+from rls_bids.dataset.participants import check_processing
 from rls_bids.dataset.query import index_participants
-from rls_bids.records import Seed
+from rls_bids.dataset.results import GroupMaps
+from rls_bids.errors import UsageError
+from rls_bids.records import Compared, GroupInput, Seed
 from rls_bids.resources.grids import standard_grid
 from rls_bids.resources.regions import CIRCULAR
 from rls_bids.resources.seeds import seeds_asked
@@ -192,3 +196,40 @@ def test_records_travel_as_plain_values(world, tmp_path):
     for node in nodes_of(graph_of(world)).values():
         for plain in getattr(node.inputs, "seeds", None) or ():
             assert Seed(**plain).name in seeds
+
+
+def test_a_group_of_differently_used_seeds_is_refused(world):
+    usual = told(stages_in(world), "A")["Processing"]
+    one = GroupInput(
+        participant="01",
+        session=None,
+        path="",
+        mean_fd_mm=0.1,
+        minutes_kept=5.0,
+        degrees_of_freedom=50,
+        size_mm="2",
+        processing=json.dumps(usual),
+    )
+    same = [replace(one, participant=label) for label in ("01", "02")]
+    check_processing(same)
+    for option, key in (
+        ({"seed_series": "eigenvariate"}, "SeedSeries"),
+        ({"seed_regression": "together"}, "SeedRegress"),
+    ):
+        other = json.dumps(told(stages_in(world, **option), "A")["Processing"])
+        with pytest.raises(UsageError, match=f"sub-03 has {key}"):
+            check_processing([*same, replace(one, participant="03", processing=other)])
+
+
+def test_a_group_compares_the_networks_that_are_asked_for(world, tmp_path):
+    settings, seeds, _ = world(seed_networks=["m", "n"])
+    compared = {
+        name: Compared(name=name, measure="fisherz", resolution="2", seeds=(seed,))
+        for name, seed in world()[1].items()
+    }
+    maps = GroupMaps(inputs={}, missing={}, compared=compared, task="rest")
+    assert list(_wanted(maps, settings)) == list(seeds) == ["A", "B", "C", "AB"]
+    settings, seeds, _ = world(network_maps=str(tmp_path / "rsn.nii.gz"))
+    wanted = _wanted(maps, settings)
+    assert list(wanted)[-1] == "rsnVolume3"
+    assert wanted["rsnVolume3"].seeds[0].kind == "network"
