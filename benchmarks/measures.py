@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal, stats
 
-from rls_bids.measures.seed import Grid, RunSeries, compute
+from rls_bids.measures.seed import compute
 from rls_bids.numerics.alff import Amplitudes, amplitudes, gapped_density
 from rls_bids.numerics.centrality import compute_centrality
 from rls_bids.numerics.reho import kendall_w
+from rls_bids.numerics.seedmaps import Grid, RunSeries
 from rls_bids.records import Seed
 
 Array = NDArray[Any]

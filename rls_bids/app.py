@@ -28,11 +28,12 @@ from rls_bids.reports.collect import collect_participant
 from rls_bids.reports.group import collect_group, group_facts
 from rls_bids.reports.html import write_group_page, write_participant_page
 from rls_bids.reports.methods import write_citation
-from rls_bids.resources.spaces import seeds_in_space
+from rls_bids.resources.seeds import seeds_asked
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import RunSettings, Settings, to_toml
 from rls_bids.workflows.group import group_stages, init_group_wf
 from rls_bids.workflows.participant import init_participants_wf
+from rls_bids.workflows.seeds import circular_notes
 from rls_bids.workflows.stages import Place, Stage, place_of
 
 LOGGER = logging.getLogger("rls_bids")
@@ -48,7 +49,7 @@ def run_participant(settings: Settings) -> int:
         The exit status: 0, 1 (something failed) or 65 (no usable data of a participant).
     """
     template = locate_template(settings.anat.space, settings.anat.resolution)
-    found = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    found = seeds_asked(settings)
     seeds = {seed.name: seed for seed in found}
     participants = _find(settings)
     if settings.run.dry_run:
@@ -193,7 +194,8 @@ def run_group(settings: Settings) -> int:
     _save_settings(settings, naming.log_dir(None, run_id))
     place = place_of(settings)
     stages = group_stages(plan, place)
-    notes = [each.note for each in plan.unfit]
+    compared = {seed.name: seed for design in plan.designs for seed in design.compared.seeds}
+    notes = [*(each.note for each in plan.unfit), *circular_notes(None, compared.values())]
     if not (settings.run.reports_only or settings.run.boilerplate_only):
         write_design_tables(plan, settings)
         notes += _compare(plan, stages, template, place, settings.run, run_id)

@@ -108,6 +108,15 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--dc-density", "measures.dc_density", NUMBER, "SHARE",
          "share of all pairs that is connected, for the degrees at one density (0.05)"),
         ("--seeds", "measures.seeds_file", TEXT, "FILE", "JSON or TSV file of seeds (our own)"),
+        ("--seed-networks", "measures.seed_networks", MANY, "NAME",
+         "networks whose seeds are computed, gorges (seven networks), or all (those that "
+         "--list-seeds marks as default)"),
+        ("--seed-series", "measures.seed_series", TEXT, "{mean,eigenvariate}",
+         "series of a seed: mean of its voxels or first principal component (mean)"),
+        ("--seed-regression", "measures.seed_regression", TEXT, "{separate,together}",
+         "together: semi-partial, each seed given the others of its network (separate)"),
+        ("--network-maps", "measures.network_maps", TEXT, "FILE",
+         "network maps for dual regression, 4D or labels, with space- in the name (none)"),
         ("--atlases", "measures.atlases", MANY, "NAME",
          "atlases for time series and matrices, label images with a table, or none (Seitzman300)"),
     ),
@@ -166,6 +175,14 @@ class _ListMeasures(argparse.Action):
         parser.exit()
 
 
+class _ListSeeds(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from rls_bids.resources import list_seeds
+
+        sys.stdout.write(list_seeds())
+        parser.exit()
+
+
 class _ListAtlases(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from rls_bids.resources.atlases import list_atlases
@@ -194,6 +211,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("analysis_level", metavar=POSITIONALS[2], choices=LEVELS, help="which level to run")
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
     add("--list-measures", action=_ListMeasures, nargs=0, help="print the measures and exit")
+    add("--list-seeds", action=_ListSeeds, nargs=0, help="print the seeds and exit")
     add("--list-atlases", action=_ListAtlases, nargs=0, help="print the atlases and exit")
     add("-v", "--verbose", dest="run.verbosity", action="count", help="say more (repeat it)")
     kinds: dict[str, dict[str, Any]] = {

@@ -178,15 +178,18 @@ class Seed:
     """A region whose mean time series is correlated with every voxel, or a mean of such maps.
 
     ``kind`` is ``"sphere"`` (``centre_mm``, ``radius_mm``), ``"mask"`` (``mask`` names the region
-    as ``atlas:label``) or ``"mean"`` (mean of the z maps of ``members``; with
+    as ``atlas:label``, or an image) or ``"mean"`` (mean of the z maps of ``members``; with
     ``exclude_own`` each member's own region is left out of its map). ``space`` is the space of
-    ``centre_mm``, ``evidence`` how that is known; ``given_mm`` and ``given_space`` keep what the
-    source says when the seed was moved to another space.
+    ``centre_mm`` or of the image, ``evidence`` how that is known; ``given_mm`` and
+    ``given_space`` keep what the source says when the seed was moved to another space. ``content``
+    is a hash of what a mask is made of. ``series`` is how the voxels become one series;
+    ``"together"`` the seeds of a network are put into one regression. Of kind ``"network"`` is
+    one of the network maps in the file ``mask``, with its volume (from 1) or label as ``index``.
     """
 
     name: str
     network: str
-    kind: Literal["sphere", "mask", "mean"]
+    kind: Literal["sphere", "mask", "mean", "network"]
     centre_mm: tuple[float, float, float] | None = None
     radius_mm: float | None = None
     mask: str | None = None
@@ -199,6 +202,10 @@ class Seed:
     network_default: bool = False
     given_mm: tuple[float, float, float] | None = None
     given_space: str = ""
+    content: str = ""
+    index: int = 0
+    series: Literal["mean", "eigenvariate", "spatial"] = "mean"
+    regression: Literal["separate", "together"] = "separate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,14 +284,14 @@ class Stat:
 class Measure:
     """All that the road needs to know of one measure, in one place.
 
-    ``kind`` is ``"seed"``, ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value
-    of its own, computed by ``compute`` from one run
-    (:class:`~rls_bids.numerics.local.LocalRun`) and the settings named in ``options``, smoothed
-    afterwards.
+    ``kind`` is ``"seed"``, ``"network"`` (maps like those of seeds, by dual regression),
+    ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value of its own,
+    computed by ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the
+    settings named in ``options``, smoothed afterwards.
     """
 
     name: str
-    kind: Literal["seed", "local", "atlas"]
+    kind: Literal["seed", "network", "local", "atlas"]
     version: str
     suffix: str
     stats: tuple[Stat, ...]

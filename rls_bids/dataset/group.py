@@ -25,7 +25,7 @@ from rls_bids.dataset.results import GroupMaps
 from rls_bids.errors import InputDataError
 from rls_bids.measures import MEASURES
 from rls_bids.records import Compared, GroupInput, Note
-from rls_bids.resources.spaces import seeds_in_space
+from rls_bids.resources.seeds import seeds_asked
 from rls_bids.settings import InputSettings, Settings
 
 if TYPE_CHECKING:
@@ -190,15 +190,16 @@ def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
     names = settings.measures.names
     stats = [f"stat-{stat.name}" for name in names for stat in MEASURES[name].stats]
     local = {label: maps.compared[label] for label in stats if label in maps.compared}
-    return (_wanted_seeds(maps, settings) if "seed" in names else {}) | local
+    has_seeds = {"seed", "dualregression"} & set(names)
+    return (_wanted_seeds(maps, settings) if has_seeds else {}) | local
 
 
 def _wanted_seeds(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
     """Return the seeds to compare by label: those of the seeds file, or all that have maps."""
     found = {label: each for label, each in maps.compared.items() if each.seeds}
-    seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    seeds = seeds_asked(settings)
     asked = {naming.camel_label(seed.name): seed for seed in seeds}
-    if settings.measures.seeds_file:
+    if settings.measures.seeds_file or settings.measures.seed_networks:
         resolution = settings.anat.resolution
         return {
             label: found.get(label)

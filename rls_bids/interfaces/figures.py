@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 
 from rls_bids.dataset.description import atomic_write, read_json
 from rls_bids.interfaces.manifest import load_manifest
-from rls_bids.interfaces.measure import MAP_WORDS, region_on_grid, seed_record
+from rls_bids.interfaces.measure import MAP_WORDS, seed_record
 from rls_bids.records import Seed
 
 MARK_MM = 3.0
@@ -240,11 +240,9 @@ class PlotSeeds(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from rls_bids.figures.maps import plot_seeds_on_t1w
 
-        marks = []
-        for seed in map(seed_record, self.inputs.seeds):
-            mark = _mark_in_t1w(seed, self.inputs, Path(runtime.cwd))
-            if mark is not None:
-                marks.append(mark)
+        seeds, folder = map(seed_record, self.inputs.seeds), Path(runtime.cwd)
+        found = [_mark_in_t1w(seed, self.inputs, folder) for seed in seeds]
+        marks = [mark for mark in found if mark is not None]
         path = Path(runtime.cwd) / "seeds.svg"
         plot_seeds_on_t1w(self.inputs.t1w, marks, path)
         self._results["seeds"] = str(path)
@@ -252,22 +250,24 @@ class PlotSeeds(SimpleInterface):
 
 
 def _mark_in_t1w(seed: Seed, inputs: Any, folder: Path) -> Any:
-    """Return a seed as seen in the T1w image; ``None`` for a mean, which has no place."""
+    """Return a seed as seen in the T1w image; ``None`` for what has no place."""
     import numpy as np
 
     from rls_bids.figures.maps import SeedMark
     from rls_bids.interfaces.images import load_mask, save_volume
     from rls_bids.numerics.head import solid
     from rls_bids.numerics.resample import voxel_points
+    from rls_bids.resources.regions import seed_region
 
-    if seed.kind == "mean":
+    if seed.kind in ("mean", "network"):
         return None
     mask, affine = load_mask(inputs.std_mask)
     points = np.load(inputs.points)
     if seed.mask:
-        # The region's voxels, each marked where the transform puts it, on a coarse T1w grid
-        # that leaves no gaps between them.
-        inside = points[region_on_grid(seed.mask, mask.shape, affine, inputs.space)[mask]]
+        # Voxels of the region where the transform puts them, on a coarse grid without gaps.
+        inside = points[seed_region(seed, mask.shape, affine, inputs.space)[mask]]
+        if not len(inside):
+            return None
         origin = np.floor(inside.min(axis=0)) - 2 * MARK_MM
         grid = np.diag([MARK_MM, MARK_MM, MARK_MM, 1])
         grid[:3, 3] = origin

@@ -1,7 +1,6 @@
 """Measures: load the usable runs of a session, call one measure, save its maps."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,9 @@ from nipype.interfaces.base import (
 from rls_bids.dataset.description import read_json
 from rls_bids.interfaces.manifest import save_manifest
 from rls_bids.records import Seed
-from rls_bids.resources.templates import load_probability, locate_region
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from rls_bids.measures.seed import Grid, RunSeries, SeedResult
+    from rls_bids.numerics.seedmaps import Grid, RunSeries, SeedResult
 
 TISSUES = ("GM", "WM", "CSF")
 MAP_WORDS = "{MinutesKept:.1f} minutes kept, {DegreesOfFreedom} residual degrees of freedom"
@@ -72,21 +67,21 @@ class SeedMaps(SimpleInterface):
 
         seeds = [seed_record(plain) for plain in self.inputs.seeds]
         grid = _grid(self.inputs, seeds)
-        results = compute(seeds, _runs(self.inputs), grid)
+        results = compute(seeds, load_runs(self.inputs), grid)
         metadata = session_metadata([read_json(Path(path)) for path in self.inputs.status])
         entries = []
         for name in self.inputs.wanted:
-            entries += _save(name, results[name], metadata, grid, Path(runtime.cwd))
+            entries += save_maps(name, results[name], metadata, grid, Path(runtime.cwd))
         self._results["manifest"] = save_manifest(entries, Path(runtime.cwd))
         return runtime
 
 
-def _runs(inputs: Any) -> "list[RunSeries]":
+def load_runs(inputs: Any) -> "list[RunSeries]":
     """Load the residuals of every usable run."""
     import numpy as np
 
     from rls_bids.interfaces.images import load_mask
-    from rls_bids.measures.seed import RunSeries
+    from rls_bids.numerics.seedmaps import RunSeries
 
     return [
         RunSeries(
@@ -107,7 +102,8 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
     import numpy as np
 
     from rls_bids.interfaces.images import load_mask, load_volume
-    from rls_bids.measures.seed import Grid
+    from rls_bids.numerics.seedmaps import Grid
+    from rls_bids.resources.regions import seed_region
 
     masks = [load_mask(path) for path in inputs.mask]
     affine = masks[0][1]
@@ -115,7 +111,7 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
         mask=np.any([mask for mask, _ in masks], axis=0),
         affine=affine,
         regions={
-            seed.mask: region_on_grid(seed.mask, masks[0][0].shape, affine, inputs.space)
+            seed.mask: seed_region(seed, masks[0][0].shape, affine, inputs.space)
             for seed in seeds
             if seed.mask
         },
@@ -125,44 +121,6 @@ def _grid(inputs: Any, seeds: Sequence[Seed]) -> "Grid":
             if isdefined(getattr(inputs, f"{name}_std"))
         },
     )
-
-
-def region_on_grid(
-    name: str, shape: tuple[int, ...], affine: "NDArray[np.float64]", space: str
-) -> "NDArray[np.bool_]":
-    """Return the voxels of a grid whose centres lie in an atlas region.
-
-    Parameters
-    ----------
-    name : str
-        ``atlas:label``.
-    shape, affine, space
-        The grid (voxel to RAS mm) and its standard space, which need not be that of the atlas.
-
-    Returns
-    -------
-    (X, Y, Z) bool array
-        Read-only.
-    """
-    return _region(name, shape, affine.tobytes(), space)
-
-
-# Every participant of a process asks for the same few regions of the same grid.
-@lru_cache(maxsize=16)
-def _region(name: str, shape: tuple[int, ...], affine: bytes, space: str) -> "NDArray[np.bool_]":
-    import numpy as np
-
-    from rls_bids.numerics.resample import resample_volume, voxel_points
-    from rls_bids.resources.spaces import points_to_space
-
-    region = locate_region(name)
-    probability, atlas_affine = load_probability(region)
-    grid = np.frombuffer(affine).reshape(4, 4)
-    points = points_to_space(voxel_points(np.ones(shape, bool), grid), space, region.space)
-    values = resample_volume(probability, atlas_affine, points, order=1)
-    found = np.asarray((values >= region.threshold).reshape(shape))
-    found.setflags(write=False)
-    return found
 
 
 def session_metadata(statuses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -179,10 +137,15 @@ def session_metadata(statuses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _save(
-    name: str, result: "SeedResult", metadata: dict[str, Any], grid: "Grid", folder: Path
+def save_maps(
+    name: str,
+    result: "SeedResult",
+    metadata: dict[str, Any],
+    grid: "Grid",
+    folder: Path,
+    stats: Sequence[str] = ("pearsonr", "fisherz"),
 ) -> list[dict[str, Any]]:
-    """Save both maps of one seed and return their manifest entries."""
+    """Save the maps of one seed and return their manifest entries."""
     from dataclasses import asdict
 
     import numpy as np
@@ -196,7 +159,8 @@ def _save(
         "LeftOut": list(result.left_out),
     }
     entries = []
-    for stat, values in (("pearsonr", result.r), ("fisherz", result.z)):
+    for stat in stats:
+        values = result.r if stat == "pearsonr" else result.z
         file = "" if values is None else f"{name}_{stat}.nii.gz"
         about = own if file else {**own, "Missing": result.missing}
         if values is not None:

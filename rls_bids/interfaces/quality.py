@@ -194,12 +194,12 @@ def _seed_coverage(
     seed: "Seed", measured: "NDArray[np.bool_]", affine: "NDArray[np.float64]", space: str
 ) -> float:
     """Return the share of a seed's region that was measured."""
-    from rls_bids.interfaces.measure import region_on_grid
-    from rls_bids.measures.seed import sphere_mask
     from rls_bids.numerics.quality import coverage
+    from rls_bids.numerics.spheres import sphere_mask
+    from rls_bids.resources.regions import seed_region
 
     if seed.kind == "mask":
-        return coverage(region_on_grid(seed.mask or "", measured.shape, affine, space), measured)
+        return coverage(seed_region(seed, measured.shape, affine, space), measured)
     centre, radius = seed.centre_mm or (0.0, 0.0, 0.0), seed.radius_mm or 0.0
     inside, n_region = sphere_mask(measured, affine, centre, radius)
     return len(inside) / n_region if n_region else float("nan")

@@ -1,12 +1,21 @@
 """The table of measures: one file each, one line here."""
 
-from rls_bids.measures import alff, centrality, graphs, matrices, reho, seed
+from rls_bids.measures import (
+    alff,
+    centrality,
+    dualregression,
+    graphs,
+    matrices,
+    reho,
+    seed,
+)
 from rls_bids.records import Measure
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
         seed.MEASURE,
+        dualregression.MEASURE,
         alff.MEASURE,
         reho.MEASURE,
         centrality.MEASURE,

@@ -6,17 +6,22 @@ their field of view); maps are put together on one grid.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rls_bids.numerics.correlation import (
-    combine_runs,
-    correlate_seeds,
-    fisher_z,
-    inverse_fisher_z,
+from rls_bids.numerics.correlation import correlate_seeds, fisher_z
+from rls_bids.numerics.seedmaps import (
+    Grid,
+    Region,
+    RunSeries,
+    SeedResult,
+    combined,
+    map_result,
 )
+from rls_bids.numerics.seedseries import eigenvariate, unique_parts
+from rls_bids.numerics.spheres import sphere_mask
 from rls_bids.records import Measure, Seed, Stat
 
 MEASURE = Measure(
@@ -49,7 +54,10 @@ MIN_MEMBERS = 2
 TOO_FEW = "{n_voxels} usable voxels of {n_region}, at least {least} needed"
 TOO_LITTLE = "{n_voxels} of {n_region} voxels usable ({coverage:.0%}), {least:.0%} needed"
 NO_VARIANCE = "its series is constant"
-NO_RUN = "{seed} is missing in every run: {reasons}."
+NO_REGION_VOXEL = "its region has no voxel on the grid: it is empty or lies outside"
+NO_PARTNER = "{others} cannot be used, and the seeds of {network} are in one regression"
+NOT_UNIQUE = "its series is told by those of the other seeds of {network} in the regression"
+NO_DF = "{n_seeds} seeds in one regression leave no degree of freedom"
 NO_MEMBERS = "{seed} is missing: of its {n_members} seeds {left_out}."
 LEFT_OUT = "{member} is missing"
 NO_REGION = "Mask {mask} of seed {seed} is not among the regions of the grid."
@@ -57,151 +65,6 @@ NO_REGION = "Mask {mask} of seed {seed} is not among the regions of the grid."
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IndexArray = NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """The output grid of a session.
-
-    Attributes
-    ----------
-    mask : (X, Y, Z) bool array
-        Voxels of the maps that come out: the union of the runs' masks.
-    affine : (4, 4) array
-        Voxel to RAS mm.
-    regions : mapping of str to (X, Y, Z) bool array
-        Mask seeds by their ``mask`` name, on this grid and not cut by the brain mask.
-    tissues : mapping of str to (X, Y, Z) array
-        Probabilities by tissue name; may be empty.
-    """
-
-    mask: BoolArray
-    affine: FloatArray
-    regions: Mapping[str, BoolArray] = field(default_factory=dict)
-    tissues: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSeries:
-    """The residuals of one run.
-
-    Attributes
-    ----------
-    unsmoothed, smoothed : (n_kept, n_voxels) float32 arrays
-        In the voxels of ``mask`` (C order).
-    mask : (X, Y, Z) bool array
-        On the output grid.
-    tsnr : (n_voxels,) array
-        Before denoising.
-    residual_df : int
-    """
-
-    unsmoothed: NDArray[np.floating]
-    smoothed: NDArray[np.floating]
-    mask: BoolArray
-    tsnr: NDArray[np.floating]
-    residual_df: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
-    """What one run has of one seed: counts of voxels, and why it is missing (or empty)."""
-
-    seed: str
-    run: int
-    n_voxels: int
-    n_region: int
-    coverage: float
-    tissue_fractions: Mapping[str, float]
-    missing: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedResult:
-    """The map of one seed over the runs of a session.
-
-    Attributes
-    ----------
-    z, r : (n_voxels,) float32 arrays or None
-        Fisher z and tanh(z) in the voxels of the grid's mask; NaN where no run has a value. None
-        when the seed is missing.
-    regions : tuple of Region
-        One a run, of each member for a mean.
-    residual_df : int
-        Sum over the runs that are in the map; for a mean the smallest of its members.
-    missing : str
-        Why there is no map, or empty.
-    left_out : tuple of str
-        Runs or members that are not in the map, as sentences.
-    """
-
-    z: NDArray[np.float32] | None
-    r: NDArray[np.float32] | None
-    regions: tuple[Region, ...]
-    residual_df: int
-    missing: str = ""
-    left_out: tuple[str, ...] = ()
-
-
-def sphere_lattice(
-    affine: FloatArray, centre_mm: Sequence[float], radius_mm: float
-) -> NDArray[np.int64]:
-    """Return the voxels of the unbounded grid whose centres lie in a sphere.
-
-    Parameters
-    ----------
-    affine : (4, 4) array
-        Voxel to RAS mm.
-    centre_mm : (3,) float
-    radius_mm : float
-        Voxels on the surface count.
-
-    Returns
-    -------
-    (n, 3) int array
-        Voxel indices, also outside the image.
-
-    Examples
-    --------
-    >>> len(sphere_lattice(np.diag([2.0, 2, 2, 1]), (0, 0, 0), 4.0))
-    33
-    """
-    inverse = np.linalg.inv(affine)
-    centre = inverse[:3, :3] @ np.asarray(centre_mm, dtype=float) + inverse[:3, 3]
-    # Rows of the inverse bound how far a sphere reaches along each voxel axis, also obliquely.
-    reach = radius_mm * np.linalg.norm(inverse[:3, :3], axis=1)
-    low, high = np.floor(centre - reach).astype(int), np.ceil(centre + reach).astype(int)
-    axes = [np.arange(first, last + 1) for first, last in zip(low, high, strict=True)]
-    voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance = np.linalg.norm((voxels - centre) @ affine[:3, :3].T, axis=1)
-    return np.asarray(voxels[distance <= radius_mm * (1 + 1e-6) + 1e-9], dtype=np.int64)
-
-
-def sphere_mask(
-    mask: BoolArray, affine: FloatArray, centre_mm: Sequence[float], radius_mm: float
-) -> tuple[IndexArray, int]:
-    """Return the voxels of a sphere that lie in a mask.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool array
-    affine : (4, 4) array
-        Voxel to RAS mm.
-    centre_mm : (3,) float
-    radius_mm : float
-
-    Returns
-    -------
-    indices : (n,) int array
-        Positions in ``data[mask]``.
-    n_region : int
-        Voxels of the whole sphere on the unbounded grid.
-    """
-    voxels = sphere_lattice(affine, centre_mm, radius_mm)
-    inside = voxels[((voxels >= 0) & (voxels < mask.shape)).all(axis=1)]
-    region = np.zeros(mask.shape, dtype=bool)
-    region[tuple(inside.T)] = True
-    return np.flatnonzero(region[mask]), len(voxels)
 
 
 def seed_voxels(seed: Seed, mask: BoolArray, grid: Grid) -> tuple[IndexArray, int]:
@@ -236,7 +99,9 @@ def _locate(seed: Seed, run: RunSeries, number: int, grid: Grid) -> tuple[Region
     usable = indices[run.tsnr[indices] > MIN_TSNR]
     coverage = usable.size / n_region if n_region else 0.0
     missing = ""
-    if usable.size < MIN_VOXELS:
+    if not n_region:
+        missing = NO_REGION_VOXEL
+    elif usable.size < MIN_VOXELS:
         missing = TOO_FEW.format(n_voxels=usable.size, n_region=n_region, least=MIN_VOXELS)
     elif coverage < MIN_COVERAGE:
         missing = TOO_LITTLE.format(
@@ -276,6 +141,53 @@ def seed_map(
     return np.asarray(correlate_seeds(series[:, None], smoothed)[0])
 
 
+def _series(
+    seeds: Sequence[Seed], run: RunSeries, number: int, grid: Grid
+) -> tuple[dict[str, Region], dict[str, FloatArray], dict[str, int]]:
+    """Return what a run has of each seed, the series to correlate, and what is left of its df."""
+    regions: dict[str, Region] = {}
+    series: dict[str, FloatArray] = {}
+    for seed in seeds:
+        regions[seed.name], usable = _locate(seed, run, number, grid)
+        if not regions[seed.name].missing:
+            own = run.unsmoothed[:, usable]
+            first = seed.series == "eigenvariate"
+            series[seed.name] = eigenvariate(own) if first else own.mean(axis=1, dtype=float)
+    df = dict.fromkeys(series, run.residual_df)
+    together = [seed for seed in seeds if seed.regression == "together"]
+    for network in dict.fromkeys(seed.network for seed in together):
+        names = [seed.name for seed in together if seed.network == network]
+        reasons = _part_series(network, names, series, df)
+        for name, reason in reasons.items():
+            series.pop(name, None)
+            missing = regions[name].missing or reason
+            regions[name] = replace(regions[name], missing=missing)
+    return regions, series, df
+
+
+def _part_series(
+    network: str, names: Sequence[str], series: dict[str, FloatArray], df: dict[str, int]
+) -> dict[str, str]:
+    """Replace series by what is their own among them; return why some cannot be used.
+
+    A run without one of the seeds has none of them: with fewer seeds a semi-partial correlation
+    is another quantity, which must not be averaged with this one.
+    """
+    absent = [name for name in names if name not in series]
+    if absent:
+        reason = NO_PARTNER.format(others=", ".join(absent), network=network)
+        return dict.fromkeys(names, reason)
+    n_others = len(names) - 1
+    if df[names[0]] <= n_others:
+        return dict.fromkeys(names, NO_DF.format(n_seeds=len(names)))
+    parts = unique_parts(np.column_stack([series[name] for name in names]))
+    for name, part in zip(names, parts.T, strict=True):
+        series[name] = part
+        df[name] -= n_others
+    lost = [name for name in names if not np.isfinite(series[name]).all()]
+    return dict.fromkeys(lost, NOT_UNIQUE.format(network=network))
+
+
 def compute_regions(
     seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid
 ) -> dict[str, SeedResult]:
@@ -287,12 +199,9 @@ def compute_regions(
     weights: dict[str, list[int]] = {seed.name: [] for seed in seeds}
     regions: dict[str, list[Region]] = {seed.name: [] for seed in seeds}
     for number, run in enumerate(runs, start=1):
-        series = {}
-        for seed in seeds:
-            region, usable = _locate(seed, run, number, grid)
-            regions[seed.name].append(region)
-            if not region.missing:
-                series[seed.name] = run.unsmoothed[:, usable].mean(axis=1, dtype=float)
+        found, series, df = _series(seeds, run, number, grid)
+        for name, region in found.items():
+            regions[name].append(region)
         if not series:
             continue
         correlations = correlate_seeds(np.column_stack(list(series.values())), run.smoothed)
@@ -300,35 +209,11 @@ def compute_regions(
             whole = np.full(run.mask.shape, np.nan)
             whole[run.mask] = fisher_z(r)
             maps[name].append(whole[grid.mask])
-            weights[name].append(run.residual_df)
+            weights[name].append(df[name])
     return {
-        seed.name: _combined(seed, maps[seed.name], weights[seed.name], regions[seed.name])
+        seed.name: combined(seed, maps[seed.name], weights[seed.name], regions[seed.name])
         for seed in seeds
     }
-
-
-def _combined(
-    seed: Seed, maps: Sequence[FloatArray], weights: Sequence[int], regions: Sequence[Region]
-) -> SeedResult:
-    """Average the runs that have the seed, and say which have not."""
-    reasons = [f"run {region.run}: {region.missing}" for region in regions if region.missing]
-    if not maps:
-        missing = NO_RUN.format(seed=seed.name, reasons="; ".join(reasons) or "no run")
-        return SeedResult(z=None, r=None, regions=tuple(regions), residual_df=0, missing=missing)
-    z = combine_runs(np.stack(maps), weights)
-    return _result(z, tuple(regions), sum(weights), tuple(reasons))
-
-
-def _result(
-    z: FloatArray, regions: tuple[Region, ...], residual_df: int, left_out: tuple[str, ...]
-) -> SeedResult:
-    return SeedResult(
-        z=z.astype(np.float32),
-        r=inverse_fisher_z(z).astype(np.float32),
-        regions=regions,
-        residual_df=residual_df,
-        left_out=left_out,
-    )
 
 
 def compute_mean(
@@ -364,7 +249,7 @@ def compute_mean(
         count += np.isfinite(z)
     mean = np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
     residual_df = min(results[member.name].residual_df for member in present)
-    return _result(mean, regions, residual_df, left_out)
+    return map_result(mean, regions, residual_df, left_out)
 
 
 def compute(seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid) -> dict[str, SeedResult]:
@@ -382,6 +267,11 @@ def compute(seeds: Sequence[Seed], runs: Sequence[RunSeries], grid: Grid) -> dic
     -------
     dict of SeedResult by seed name
         In the order of ``seeds``.
+
+    Notes
+    -----
+    Seeds of one network whose ``regression`` is ``"together"`` are in one regression; they must
+    all be among ``seeds``. See :func:`.unique_parts` for the formula.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from rls_bids.phantom.spec import Group, Plan, participant_label, spec_content
 from rls_bids.phantom.texts import PARTICIPANT_COLUMNS
 from rls_bids.phantom.truth import expected_effects, sphere_points
 from rls_bids.resources import load_seeds
-from rls_bids.resources.spaces import seed_to_space
+from rls_bids.resources.seeds import seed_to_space
 
 NOT_EMPTY = "The output directory {path} exists and is not empty."
 NOT_EMPTY_HINT = "Name a new directory, or empty this one."

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rls_bids.dataset.description import read_json
 from rls_bids.dataset.naming import contrast_label, derivative, group_map
-from rls_bids.measures.seed import sphere_mask
+from rls_bids.numerics.spheres import sphere_mask
 
 TARGET_RADIUS_MM = 6.0
 N_RANDOM = 1000

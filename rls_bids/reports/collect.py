@@ -31,7 +31,7 @@ from rls_bids.reports.texts import (
     run_title,
 )
 from rls_bids.resources.grids import resolution_words
-from rls_bids.resources.spaces import seeds_in_space
+from rls_bids.resources.seeds import seeds_asked
 from rls_bids.settings import Settings
 
 NOT_FINISHED = "its step did not finish; see “What was not done, and why”"
@@ -82,7 +82,7 @@ def collect_participant(
     root = Path(output_dir)
     unreadable: list[Note] = []
     results = tuple(read_results(root, label, unreadable))
-    seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    seeds = seeds_asked(settings)
     sections = [_anatomy(root, label, results)]
     if settings.run.anat_only:
         sections.append(Section(anchor="runs", title="BOLD runs", text=(ANAT_ONLY,)))

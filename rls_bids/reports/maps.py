@@ -1,6 +1,6 @@
 """The seed parts of a participant's page: where the seeds are, their coverage, their maps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,14 @@ MAP_NOT_DRAWN = "the map was not finished or could not be drawn"
 COVERAGE_HEADER = (
     *("Seed", "Run", "Voxels used", "Voxels of the seed", "Coverage", "Grey matter"),
     *("White matter", "CSF", "Remark"),
+)
+COVERAGE_CAPTION = (
+    "Voxels inside the brain mask with a temporal signal-to-noise ratio above 20, and the tissue "
+    "they are in."
+)
+NETWORK_CAPTION = (
+    " Of network maps: voxels inside the brain mask where they have a weight, and the share of "
+    "their absolute weight that lies there."
 )
 MAP_CAPTION = (
     "{name}: Fisher z over {runs}, {minutes} min kept, {df} residual degrees of freedom. "
@@ -159,12 +167,12 @@ def _map_figure(root: Path, path: str, name: str, found: SeedMap | None) -> Figu
     return figure_item(root, path, "seedmap", reason, name, caption)
 
 
-def _coverage(maps: Iterable[SeedMap]) -> Table:
+def _coverage(maps: Sequence[SeedMap]) -> Table:
     """Return one row a seed and run; seeds of a mean stand at their own name only."""
     rows: dict[tuple[str, str], tuple[str, ...]] = {}
     for each in maps:
         for region in each.metadata.get("SeedCoverage", []):
-            run = number(region.get("run", 0) + 1)
+            run = number(region.get("run"))
             fractions = region.get("tissue_fractions", {})
             rows[(str(region.get("seed")), run)] = (
                 str(region.get("seed")),
@@ -175,9 +183,9 @@ def _coverage(maps: Iterable[SeedMap]) -> Table:
                 *(_percent(fractions.get(tissue)) for tissue in ("GM", "WM", "CSF")),
                 str(region.get("missing") or ""),
             )
+    has_networks = any(each.metadata.get("Seed", {}).get("Kind") == "network" for each in maps)
     return Table(
-        caption="Voxels inside the brain mask with a temporal signal-to-noise ratio above 20, "
-        "and the tissue they are in.",
+        caption=COVERAGE_CAPTION + (NETWORK_CAPTION if has_networks else ""),
         header=COVERAGE_HEADER,
         rows=tuple(rows.values()),
     )

@@ -19,7 +19,8 @@ from rls_bids.records import Seed
 from rls_bids.reports import wording
 from rls_bids.reports.references import Reference, bibliography
 from rls_bids.resources.grids import resolution_words
-from rls_bids.resources.spaces import NOT_MOVED, seeds_in_space
+from rls_bids.resources.seeds import seeds_asked
+from rls_bids.resources.spaces import NOT_MOVED
 from rls_bids.settings import Settings
 
 PACKAGES = ("antspyx", "nipype", "pybids", "nilearn", "nibabel", "numpy", "scipy", "numba")
@@ -237,9 +238,30 @@ def _distortion(kinds: tuple[str, ...]) -> str:
 
 
 def _seeds(seeds: tuple[Seed, ...]) -> str:
-    text = MEASURES["seed"].method + " Seed connectivity goes back to [@biswal1995]."
-    places = [_seed_words(seed) for seed in seeds if seed.kind != "mean"]
-    return text + (f" Seeds: {'; '.join(places)}." if places else "")
+    text = (
+        MEASURES["seed"].method
+        + _other_seeds(seeds)
+        + " Seed connectivity goes back to [@biswal1995]."
+    )
+    places = [_seed_words(seed) for seed in seeds if seed.kind not in ("mean", "network")]
+    text += f" Seeds: {'; '.join(places)}." if places else ""
+    maps = [seed for seed in seeds if seed.kind == "network"]
+    if maps:
+        names = ", ".join(seed.name for seed in maps)
+        space = maps[0].given_space
+        text += (
+            f" {MEASURES['dualregression'].method} Maps of {maps[0].source} [{space}]: {names}."
+        )
+    return text
+
+
+def _other_seeds(seeds: tuple[Seed, ...]) -> str:
+    """Say which seeds had another series than the mean, or shared a regression."""
+    regions = [seed for seed in seeds if seed.kind not in ("mean", "network")]
+    firsts = ", ".join(seed.name for seed in regions if seed.series == "eigenvariate")
+    together = ", ".join(seed.name for seed in regions if seed.regression == "together")
+    words = wording.EIGENVARIATE.format(names=firsts) if firsts else ""
+    return words + (wording.TOGETHER.format(names=together) if together else "")
 
 
 def _measures(names: Iterable[str], settings: Settings) -> str:
@@ -357,7 +379,7 @@ def write_citation(settings: Settings, facts: Facts | None = None) -> tuple[Path
     """
     from rls_bids.reports.html import render_citation
 
-    seeds = seeds_in_space(settings.anat.space, settings.measures.seeds_file)
+    seeds = seeds_asked(settings)
     known = facts or Facts(seeds=seeds, preprocessing=generators(settings))
     methods = methods_text(settings, known)
     folder = Path(settings.input.output_dir) / "logs"

@@ -129,3 +129,14 @@ def _band(denoise: DenoiseSettings) -> str:
         f"({denoise.low_hz:g}–{denoise.high_hz:g} Hz), was applied to data and regressors "
         "alike, so that regression brings nothing back that was filtered out [@lindquist2019]."
     )
+
+
+EIGENVARIATE = (
+    " The series of {names} was the first principal component of the voxels instead of their "
+    "mean, its sign that of its correlation with the mean."
+)
+TOGETHER = (
+    " The seeds {names} were put into one regression for each network: their maps are "
+    "semi-partial correlations, of every voxel with what the other seeds of the network do not "
+    "tell of the seed's series; each of these others costs a degree of freedom."
+)

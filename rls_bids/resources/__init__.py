@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rls_bids.errors import UsageError
+from rls_bids.errors import UsageError, nearest_hint
 from rls_bids.records import Seed
+from rls_bids.settings.limits import IMAGE_ENDINGS, SEED_REGRESSIONS, SEED_SERIES
 
-__all__ = ["default_seeds", "load_seeds"]
+__all__ = ["choose_seeds", "default_seeds", "list_seeds", "load_seeds"]
 
 BUILT_IN = Path(__file__).with_name("seeds.json")
 
@@ -25,6 +26,17 @@ A_NUMBER = "a number of mm between {least:g} and {most:g}"
 A_POINT = "a list of three numbers"
 TWO_NAMES = "two or more different names of other seeds"
 A_FLAG = "true or false"
+A_MASK = "atlas:label, like AAL3:Thal_VPL_L, or the path of a NIfTI image that exists"
+ALL = "all"
+NETWORK_SETS: Mapping[str, tuple[str, ...]] = {
+    "gorges": (
+        *("sensorimotor", "sensory_thalamic", "ventral_attention", "dorsal_attention"),
+        *("basal_ganglia_thalamic", "cingulate", "brainstem"),
+    )
+}
+"""The seven of Gorges 2016 (10.1016/j.neulet.2016.02.043), made of our seeds."""
+UNKNOWN_NETWORK = "--seed-networks got {found!r}, but the networks are {expected}."
+HEADER = ("name", "network", "centre (mm) or region", "radius (mm)", "space", "source", "default")
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0", "n/a", "")
 LARGEST_MM = 200.0
 
@@ -33,7 +45,9 @@ Fail = Callable[[str, object, str], UsageError]
 """Makes the error of a row from a column, what was found in it, and what was expected."""
 
 
-def load_seeds(path: str | None = None) -> tuple[Seed, ...]:
+def load_seeds(
+    path: str | None = None, *, series: str = "mean", regression: str = "separate"
+) -> tuple[Seed, ...]:
     """Read seeds: our table, or a file of the user.
 
     Parameters
@@ -43,7 +57,10 @@ def load_seeds(path: str | None = None) -> tuple[Seed, ...]:
         be three columns ``x``, ``y``, ``z``; ``kind`` follows from what is given; in TSV
         ``members`` are separated by commas. Other columns are not looked at. Seeds of a
         user's file belong to the network ``user`` and are computed by default, unless it says
-        otherwise. None reads the built-in table.
+        otherwise. ``mask`` is ``atlas:label`` or an image; paths are relative to the file. None
+        reads the built-in table.
+    series, regression : str
+        What holds for rows that do not say it.
 
     Returns
     -------
@@ -64,7 +81,8 @@ def load_seeds(path: str | None = None) -> tuple[Seed, ...]:
     rows = _read_rows(where)
     if not rows:
         raise _file_error(where, "no seed", "at least one row")
-    seeds = tuple(_seed(row, where, f"row {number}") for number, row in enumerate(rows, start=1))
+    usual: Row = {"series": series, "regression": regression}
+    seeds = tuple(_seed(row, usual, where, f"row {n}") for n, row in enumerate(rows, start=1))
     _check_names(seeds, where)
     _check_members(seeds, where)
     return seeds
@@ -78,7 +96,72 @@ def default_seeds(path: str | None = None) -> tuple[Seed, ...]:
     >>> [seed.name for seed in default_seeds() if seed.network == "salience"]
     ['SN_aIns_L', 'SN_aIns_R', 'SN_dACC_R', 'SN']
     """
-    return tuple(seed for seed in load_seeds(path) if seed.network_default)
+    return choose_seeds(load_seeds(path))
+
+
+def choose_seeds(seeds: Sequence[Seed], networks: Sequence[str] = ()) -> tuple[Seed, ...]:
+    """Return the seeds of some networks, with the members of their means, in the given order.
+
+    Parameters
+    ----------
+    seeds : sequence of Seed
+    networks : sequence of str
+        Names of networks (case does not matter), of :data:`NETWORK_SETS`, or ``all``; none are the
+        seeds that are computed by default.
+
+    Raises
+    ------
+    UsageError
+        There is no such network.
+
+    Examples
+    --------
+    >>> [seed.name for seed in choose_seeds(load_seeds(), ["dorsal_attention"])]
+    ['DAN_FEF_L', 'DAN_FEF_R', 'DAN_IPS_L', 'DAN_IPS_R', 'DAN']
+    """
+    known = {seed.network.casefold(): seed.network for seed in seeds}
+    sets = {key: names for key, names in NETWORK_SETS.items() if set(names) <= set(known.values())}
+    names: set[str] = set()
+    for text in networks:
+        word = text.casefold()
+        if word == ALL:
+            names.update(known.values())
+        elif word in known:
+            names.add(known[word])
+        elif word in sets:
+            names.update(sets[word])
+        else:
+            words = (*known.values(), *sets, ALL)
+            message = UNKNOWN_NETWORK.format(found=text, expected=", ".join(words))
+            raise UsageError(message, nearest_hint(text, words))
+    chosen = [s for s in seeds if (s.network in names if networks else s.network_default)]
+    needed = {s.name for s in chosen}.union(*(s.members for s in chosen))
+    return tuple(seed for seed in seeds if seed.name in needed)
+
+
+def list_seeds(path: str | None = None) -> str:
+    r"""Return a table of seeds, tab-separated, one line each, for ``--list-seeds``.
+
+    Examples
+    --------
+    >>> list_seeds().splitlines()[1].split("\t")[:5]
+    ['thal_VPL_L', 'thalamus', '-18, -21, 5', '4', 'Colin27']
+    """
+    rows = [
+        (
+            seed.name,
+            seed.network,
+            ", ".join(f"{value:g}" for value in seed.centre_mm or ())
+            or seed.mask
+            or f"mean of {', '.join(seed.members)}",
+            f"{seed.radius_mm:g}" if seed.radius_mm else "",
+            seed.space if seed.kind != "mean" else "",
+            seed.source,
+            "yes" if seed.network_default else "no",
+        )
+        for seed in load_seeds(path)
+    ]
+    return "".join("\t".join(row) + "\n" for row in (HEADER, *rows))
 
 
 def _row_error(path: str, row: str, found: str, expected: str) -> UsageError:
@@ -120,8 +203,8 @@ def _read_rows(path: str) -> list[Row]:
     return rows
 
 
-def _seed(row: Row, path: str, number: str) -> Seed:
-    """Turn one row into a record."""
+def _seed(row: Row, usual: Row, path: str, number: str) -> Seed:
+    """Turn one row into a record; ``usual`` holds where it is silent."""
     name = row.get("name")
     if not isinstance(name, str) or not re.search(r"[A-Za-z0-9]", name):
         raise _row_error(path, number, f"the name {name!r}", "a name with letters or digits")
@@ -131,6 +214,7 @@ def _seed(row: Row, path: str, number: str) -> Seed:
         return _row_error(path, label, f"{column} {found!r}", expected)
 
     kind = _kind(row, fail)
+    said = usual | {key: value for key, value in row.items() if value is not None}
     text: dict[str, Any] = {
         field: str(row[field])
         for field in ("network", "space", "evidence", "source", "doi")
@@ -142,10 +226,12 @@ def _seed(row: Row, path: str, number: str) -> Seed:
         kind=kind,
         centre_mm=_centre(row, fail) if is_sphere else None,
         radius_mm=_number(row, "radius_mm", fail, least=0.0) if is_sphere else None,
-        mask=str(row["mask"]) if kind == "mask" else None,
+        mask=_mask(str(row["mask"]), Path(path).parent, fail) if kind == "mask" else None,
         members=_members(row, fail) if kind == "mean" else (),
         exclude_own=_flag(row, "exclude_own", False, fail),
         network_default=_flag(row, "network_default", True, fail),
+        series=_word(said, "series", SEED_SERIES, fail),
+        regression=_word(said, "regression", SEED_REGRESSIONS, fail),
         **{"network": "user", **text},
     )
 
@@ -202,6 +288,27 @@ def _members(row: Row, fail: Fail) -> tuple[str, ...]:
     if len(names) < 2 or len(set(names)) < len(names):
         raise fail("members", found, TWO_NAMES)
     return tuple(names)
+
+
+def _mask(text: str, folder: Path, fail: Fail) -> str:
+    """Return ``atlas:label`` or an absolute path; both may hold a path relative to the file."""
+    atlas, colon, label = text.rpartition(":")
+    path = text if text.endswith(IMAGE_ENDINGS) else atlas
+    if not (text == path or (colon and atlas and label)):
+        raise fail("mask", text, A_MASK)
+    if text != path and "/" not in atlas and not atlas.endswith(IMAGE_ENDINGS):
+        return text
+    found = (folder / path).resolve()
+    if not (found.is_file() or (text != path and found.is_dir())):
+        raise fail("mask", text, A_MASK)
+    return str(found) if text == path else f"{found}:{label}"
+
+
+def _word(row: Mapping[str, object], key: str, words: Sequence[str], fail: Fail) -> Any:  # noqa: ANN401 one of the words
+    """Return one of some words."""
+    if row[key] not in words:
+        raise fail(key, row[key], " or ".join(words))
+    return row[key]
 
 
 def _flag(row: Mapping[str, object], key: str, default: bool, fail: Fail) -> bool:

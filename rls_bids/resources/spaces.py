@@ -3,10 +3,9 @@
 "MNI" is several heads. Coordinates given on MNI152NLin6Asym (FSL) lie up to 4 mm beside their
 place on MNI152NLin2009cAsym. The two are joined by a deformation that was found once, from the
 brains of both (``benchmarks/spaces.py``), and is stored as displacements at 2 mm. Other pairs are
-not known: points stay as they are, and :func:`says_how` tells so.
+not known: points stay as they are, and the sidecars say so.
 """
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rls_bids.numerics.resample import resample_volume
-from rls_bids.records import Seed
-from rls_bids.resources import default_seeds
-from rls_bids.resources.templates import locate_region
 
 FSL_SPACE = "MNI152NLin6Asym"
 NEW_SPACE = "MNI152NLin2009cAsym"
@@ -111,49 +107,3 @@ def points_to_space(points_mm: Floats, source: str, target: str) -> Floats:
 def _apply(matrix: Floats, points: Floats) -> Floats:
     moved: Floats = points @ matrix[:3, :3].T + matrix[:3, 3]
     return moved
-
-
-def seed_to_space(seed: Seed, target: str) -> Seed:
-    """Return a seed where it lies in another space; where it was given stays in the record.
-
-    A region is looked up in its atlas at points of the target space, see
-    :func:`points_to_space`; a mean has no place of its own.
-
-    Examples
-    --------
-    >>> seed = Seed(name="a", network="b", kind="sphere", centre_mm=(-6.0, -26.0, 76.0),
-    ...             radius_mm=4.0, space="MNI152NLin6Asym")
-    >>> moved = seed_to_space(seed, "MNI152NLin2009cAsym")
-    >>> moved.given_mm, moved.given_space, moved.space
-    ((-6.0, -26.0, 76.0), 'MNI152NLin6Asym', 'MNI152NLin2009cAsym')
-    """
-    source = locate_region(seed.mask).space if seed.mask else seed.space
-    given = replace(seed, given_mm=seed.centre_mm, given_space=source, space=source)
-    if seed.kind == "mean" or not knows(source, target):
-        return given
-    if seed.centre_mm is None:
-        return replace(given, space=target)
-    (x, y, z), *_ = points_to_space(np.array([seed.centre_mm]), source, target)
-    # To 0.01 mm: less than the transform knows, and the same text on every machine.
-    centre = (round(float(x), 2), round(float(y), 2), round(float(z), 2))
-    return replace(given, centre_mm=centre, space=target)
-
-
-def seeds_in_space(space: str, path: str | None = None) -> tuple[Seed, ...]:
-    """Return the seeds to compute, of our table or a user's file, where they lie in a space.
-
-    Raises
-    ------
-    UsageError
-        As :func:`~rls_bids.resources.load_seeds`.
-    """
-    return tuple(seed_to_space(seed, space) for seed in default_seeds(path))
-
-
-def says_how(seed: Seed, target: str) -> str:
-    """Say in words how a seed came to the space of the results."""
-    source = seed.given_space or seed.space
-    if source == target:
-        return SAME.format(target=target)
-    template = MOVED if knows(source, target) else NOT_MOVED
-    return template.format(source=source, target=target)

@@ -84,6 +84,32 @@ def describe_atlas_file(text: str) -> Atlas:
     )
 
 
+def space_of(path: Path) -> tuple[str, str]:
+    """Return the space of an image by its name or sidecar, ``unknown`` without, and the evidence.
+
+    Examples
+    --------
+    >>> space_of(Path("cluster_space-MNI152NLin6Asym_mask.nii.gz"))
+    ('MNI152NLin6Asym', 'space-MNI152NLin6Asym in the name of the file')
+    """
+    sidecar = companion(path, ".json")
+    return _space(_entities(path), _read_json(sidecar) if sidecar else {}, sidecar)
+
+
+def image_label(path: Path) -> str:
+    """Return the label that results of an image carry: by its entities, or its name without grid.
+
+    Examples
+    --------
+    >>> image_label(Path("atlas-Smith10_space-MNI152NLin6Asym_probseg.nii.gz"))
+    'Smith10'
+    >>> image_label(Path("rsn_20_space-MNI152NLin6Asym_res-2.nii.gz"))
+    'rsn20'
+    """
+    stem = re.sub(r"(^|_)(space|tpl|res)-[A-Za-z0-9+]+", "", _stem(path))
+    return _name(path.with_name(stem or path.name), _entities(path))
+
+
 def companion(path: Path, extension: str) -> Path | None:
     """Find the table or sidecar of an image: of the same name, or one that applies to it.
 

@@ -59,7 +59,9 @@ KINDS_OF_ITEMS: Mapping[object, tuple[tuple[type, ...], str]] = {
     float: ((int, float), "a list of numbers"),
 }
 LEVELS = ("participant", "group")
-MEASURE_NAMES = ("seed", "alff", "reho", "centrality", "matrices", "graphs")
+MEASURE_NAMES = (*("seed", "dualregression", "alff", "reho", "centrality", "matrices", "graphs"),)
+SEED_SERIES = ("mean", "eigenvariate")
+SEED_REGRESSIONS = ("separate", "together")
 LABELS = {
     "input.participant_labels": ("--participant-label", "sub-"),
     "input.exclude_participant_labels": ("--exclude-participant-label", "sub-"),
@@ -76,6 +78,8 @@ WORDS = {
     "measures.graph_negative": ("--graph-negative", ("drop", "absolute", "apart")),
     "measures.graph_metrics": ("--graph-metrics", ("core", "all")),
     "measures.graph_nulls": ("--graph-nulls", ("rewired", "correlated")),
+    "measures.seed_series": ("--seed-series", SEED_SERIES),
+    "measures.seed_regression": ("--seed-regression", SEED_REGRESSIONS),
     "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
     "run.level": ("--level", ("minimal", "full")),
 }
@@ -85,6 +89,7 @@ IMAGE_ENDINGS = (".nii", ".nii.gz")
 FILES = {
     "input.bids_filter_file": "--bids-filter-file",
     "measures.seeds_file": "--seeds",
+    "measures.network_maps": "--network-maps",
     "run.plugin_file": "--nipype-plugin-file",
 }
 PATHS = (

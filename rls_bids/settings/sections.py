@@ -80,14 +80,23 @@ class DenoiseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    """Which measures, which seeds (empty: the default set), and what the others need.
+    """Which measures, which seeds, and what the others need.
 
+    ``seed_networks`` are names of networks (empty: the default set of the table, or all of
+    ``seeds_file``); ``seed_series`` and ``seed_regression`` hold for seeds that do not say it.
+    ``network_maps`` is a 4D or label image for dual regression; without it there is none.
     ``atlases`` are names or absolute paths. Bands are in Hz; ``dc_threshold`` is a correlation,
     ``dc_density`` and ``graph_densities`` are shares of all pairs.
     """
 
-    names: tuple[str, ...] = ("seed", "alff", "reho", "centrality", "matrices", "graphs")
+    names: tuple[str, ...] = (
+        *("seed", "dualregression", "alff", "reho", "centrality", "matrices", "graphs"),
+    )
     seeds_file: str | None = None
+    seed_networks: tuple[str, ...] = ()
+    seed_series: Literal["mean", "eigenvariate"] = "mean"
+    seed_regression: Literal["separate", "together"] = "separate"
+    network_maps: str | None = None
     atlases: tuple[str, ...] = ("Seitzman300",)
     alff_low_hz: float = 0.01
     alff_high_hz: float = 0.08

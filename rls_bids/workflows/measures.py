@@ -7,14 +7,14 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
 from rls_bids.interfaces.denoise import SelectRuns
+from rls_bids.interfaces.dualregression import DualRegression
 from rls_bids.interfaces.figures import PlotSeedMaps
 from rls_bids.interfaces.measure import SeedMaps
 from rls_bids.interfaces.sink import WriteManifest
-from rls_bids.measures import MEASURES
-from rls_bids.numerics import correlation
 from rls_bids.records import Seed, Session, Template
 from rls_bids.settings import Settings
 from rls_bids.workflows.local import LOCAL_FIELDS
+from rls_bids.workflows.seeds import NETWORK_VERSION, SEED_VERSION, needed_for
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stages import Place, Stage
 
@@ -83,11 +83,11 @@ def _add_network(
     place: Place,
 ) -> None:
     """Add the node, the sink and the figures of one network's seeds."""
-    version = f"{MEASURES['seed'].version}-{correlation.VERSION}"
-    members = {member for label in chosen for member in seeds[label].members}
-    needed = [asdict(seeds[label]) for label in sorted({*chosen, *members})]
+    needed = [asdict(seeds[label]) for label in needed_for(chosen, seeds)]
+    is_seed = seeds[chosen[0]].kind != "network"
+    kind, version = (SeedMaps, SEED_VERSION) if is_seed else (DualRegression, NETWORK_VERSION)
     maps = pe.Node(
-        SeedMaps(space=place.space, seeds=needed, wanted=sorted(chosen), version=version),
+        kind(space=place.space, seeds=needed, wanted=sorted(chosen), version=version),
         name=node_name("seed", network),
         mem_gb=2,
     )
@@ -116,7 +116,7 @@ def _add_network(
     workflow.connect(
         [
             (select, maps, [(field, field) for field in RUN_FIELDS]),
-            (inputnode, maps, tissues),
+            *([(inputnode, maps, tissues)] if is_seed else []),
             (maps, sink, [("manifest", "manifest")]),
             (maps, plots, [("manifest", "manifest")]),
         ]

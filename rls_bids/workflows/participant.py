@@ -22,6 +22,7 @@ from rls_bids.workflows.anat import init_anat_wf, init_finished_anat_wf
 from rls_bids.workflows.finished import Unfinished, refusals, unfinished_maps
 from rls_bids.workflows.nuisance import alias_notes
 from rls_bids.workflows.prepared import init_prepared_anat_wf
+from rls_bids.workflows.seeds import circular_notes
 from rls_bids.workflows.session import ANAT_FIELDS, init_session_wf
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stages import SessionStages, anat_place, anat_stage, stages_of
@@ -48,6 +49,7 @@ def init_participants_wf(
     notes: list[Note] = []
     n_unfinished = 0
     for participant in participants:
+        notes += circular_notes(participant.label, seeds.values()) if participant.sessions else ()
         graph = pe.Workflow(name=node_name("sub", participant.label))
         unfinished = _add_anatomies(graph, participant.anatomies, settings, template)
         for session in () if settings.run.anat_only else participant.sessions:

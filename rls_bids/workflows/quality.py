@@ -17,6 +17,11 @@ from rls_bids.workflows.sinks import add_sink
 from rls_bids.workflows.stage import Place, Stage, make_product
 
 
+def _regions(seeds: Mapping[str, Seed]) -> list[dict[str, Any]]:
+    """Return the records of all seeds but network maps, which cover much of the brain."""
+    return [asdict(seed) for seed in seeds.values() if seed.kind != "network"]
+
+
 def quality_stage(
     run: BoldRun | PreparedRun,
     before: Stage,
@@ -28,7 +33,7 @@ def quality_stage(
     stamp = fingerprint(
         before=before.fingerprint,
         fd_threshold_mm=settings.denoise.fd_threshold_mm,
-        seeds=[asdict(seed) for seed in seeds.values()],
+        seeds=_regions(seeds),
         version=quality.VERSION,
     )
     entities: dict[str, Any] = dict(run.entities)
@@ -73,7 +78,7 @@ def init_quality_wf(
             resolution=place.size_mm,
             repetition_time=run.repetition_time,
             fd_threshold_mm=denoise.fd_threshold_mm,
-            seeds=[asdict(seed) for seed in seeds.values()],
+            seeds=_regions(seeds),
             version=quality.VERSION,
         ),
         name="quality",

@@ -5,14 +5,13 @@ in its sidecar. The builders leave finished stages out, so that a second run rec
 with or without the work directory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.measures import MEASURES
-from rls_bids.numerics import correlation, resample
 from rls_bids.records import (
     Anatomy,
     BoldRun,
@@ -28,15 +27,13 @@ from rls_bids.workflows.matrices import AtlasStages, atlas_stages
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     AVERAGE_VERSION,
-    preprocessing_of,
-    processing_of,
-    seed_metadata,
 )
 from rls_bids.workflows.nuisance import VERSION as NUISANCE_VERSION
 from rls_bids.workflows.nuisance import check_columns, design_parameters
 from rls_bids.workflows.prepared_stages import prepared_anat_stage, prepared_stage
 from rls_bids.workflows.quality import quality_stage
 from rls_bids.workflows.run_stages import run_stage
+from rls_bids.workflows.seeds import seed_stages
 from rls_bids.workflows.stage import (
     Place,
     Product,
@@ -175,83 +172,6 @@ def design_stage(
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
 
 
-def seed_stage(
-    session: Session,
-    strategy: str,
-    seed: Seed,
-    members: Sequence[Seed],
-    designs: Sequence[Stage],
-    place: Place,
-    settings: Settings,
-) -> Stage:
-    """Return what seed connectivity of one seed writes, combined over the runs of a session."""
-    measure = MEASURES["seed"]
-    stamp = fingerprint(
-        designs=[design.fingerprint for design in designs],
-        seed=asdict(seed),
-        members=[asdict(member) for member in members],
-        versions=[measure.version, correlation.VERSION, resample.VERSION],
-    )
-    owner = (session.participant, session.session)
-    shared: dict[str, Any] = dict(common_entities(session))
-    entities = {
-        **shared,
-        **place.std,
-        "denoise": naming.camel_label(strategy),
-        "seed": naming.camel_label(seed.name),
-    }
-    products = tuple(
-        make_product(
-            place,
-            stamp,
-            stat.name,
-            naming.derivative("seed_map", *owner, **entities, stat=stat.name),
-            f"Connectivity of {seed.name} with every voxel ({stat.name}).",
-            [image for run in session.runs for image in run.images],
-            SkullStripped=True,
-            Seed=seed_metadata(seed, members),
-            Processing={
-                "Preprocessing": preprocessing_of(session),
-                **processing_of(settings, strategy, place.size_mm, session.runs),
-            },
-        )
-        for stat in measure.stats
-    )
-    figure = naming.figure(
-        *owner,
-        "seedmap",
-        **shared,
-        denoise=entities["denoise"],
-        seed=entities["seed"],
-    )
-    return Stage(fingerprint=stamp, products=products, figures=(figure,))
-
-
-def _seed_stages(
-    session: Session,
-    strategy: str,
-    seeds: Mapping[str, Seed],
-    designs: Sequence[Stage],
-    place: Place,
-    settings: Settings,
-) -> dict[str, Stage]:
-    """Return the stage of every seed for one strategy, if seeds were asked for."""
-    if "seed" not in settings.measures.names:
-        return {}
-    return {
-        name: seed_stage(
-            session,
-            strategy,
-            seed,
-            [seeds[each] for each in seed.members],
-            designs,
-            place,
-            settings,
-        )
-        for name, seed in seeds.items()
-    }
-
-
 def _local_place(session: Session, settings: Settings) -> Place | None:
     """Return the grid of the local measures, if any were asked for."""
     is_asked = any(MEASURES[name].kind == "local" for name in settings.measures.names)
@@ -293,7 +213,7 @@ def stages_of(
         ),
         designs=designs,
         seeds={
-            strategy: _seed_stages(session, strategy, seeds, stages, place, settings)
+            strategy: seed_stages(session, strategy, seeds, stages, place, settings)
             for strategy, stages in designs.items()
         },
         local={

@@ -7,8 +7,9 @@ import pytest
 from scipy import ndimage
 
 from rls_bids.measures import MEASURES
-from rls_bids.measures.seed import Grid, RunSeries, compute
+from rls_bids.measures.seed import compute
 from rls_bids.numerics.local import LocalRun
+from rls_bids.numerics.seedmaps import Grid, RunSeries
 from rls_bids.records import Seed
 from rls_bids.settings import MeasureSettings
 
@@ -54,7 +55,9 @@ def local_maps(name):
 LOCAL = sorted(name for name, measure in MEASURES.items() if measure.kind == "local")
 # One function a measure: (n_volumes, n_voxels), mask -> one row a stat, in the record's order.
 COMPUTE = {"seed": seed_maps, **{name: local_maps(name) for name in LOCAL}}
-ELSEWHERE = {"matrices", "graphs"}  # tables of parcels: test_matrices.py, test_graph_nodes.py
+# Tables of parcels: test_matrices.py, test_graph_nodes.py. Of networks, whose series all voxels
+# of a volume tell: test_dualregression.py.
+ELSEWHERE = {"matrices", "graphs", "dualregression"}
 CENTRALITY = "centrality"  # every voxel counts all others, so that which there are matters
 
 

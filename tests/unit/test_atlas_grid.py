@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rls_bids.interfaces.measure import region_on_grid
 from rls_bids.numerics.resample import voxel_points
 from rls_bids.resources.atlas_grid import atlas_metadata, labels_on_grid
 from rls_bids.resources.atlases import find_atlas
 from rls_bids.resources.grids import standard_grid
 from rls_bids.resources.parcels import load_labels, load_parcels
+from rls_bids.resources.regions import region_on_grid
 from rls_bids.resources.spaces import FSL_SPACE, NEW_SPACE, points_to_space
 
 INSTALLED = ("Seitzman300", "Power264", "Dosenbach160", "HCPex", "AAL3", "HarvardOxford")

@@ -46,7 +46,7 @@ STATUS = {
 NOTCH = {"motion_filter": "notch", "band_stop_min_bpm": 12.0, "band_stop_max_bpm": 18.0}
 COVERAGE = {
     "seed": "thal_VPL_L",
-    "run": 0,
+    "run": 1,
     "n_voxels": 29,
     "n_region": 33,
     "coverage": 0.88,

@@ -8,7 +8,7 @@ import pytest
 from rls_bids import resources
 from rls_bids.dataset.naming import camel_label
 from rls_bids.errors import UsageError
-from rls_bids.resources import default_seeds, load_seeds
+from rls_bids.resources import choose_seeds, default_seeds, list_seeds, load_seeds
 
 DEFAULT = [
     "thal_VPL_L", "thal_VPL_R", "thal_VPL", "thal_MD_L", "thal_MD_R", "thal_MD",
@@ -118,6 +118,73 @@ def test_our_own_table_can_be_a_users_file():
     assert load_seeds(str(resources.BUILT_IN)) == load_seeds()
 
 
+# --- networks -----------------------------------------------------------------------------------
+
+GORGES = {
+    *("sensorimotor", "sensory_thalamic", "ventral_attention", "dorsal_attention"),
+    *("basal_ganglia_thalamic", "cingulate", "brainstem"),
+}
+
+
+def test_every_network_has_a_map_of_its_own():
+    seeds = load_seeds()
+    for network in {seed.network for seed in seeds}:
+        means = [seed for seed in seeds if seed.network == network and seed.kind == "mean"]
+        assert means, network
+        # both sides of a nucleus are a mean of maps; a network leaves each seed's sphere out
+        assert network == "thalamus" or all(seed.exclude_own for seed in means)
+
+
+def test_networks_are_chosen_by_name_with_the_members_of_their_means():
+    names = [seed.name for seed in choose_seeds(load_seeds(), ["Executive"])]
+    assert names[-1] == "ECN"
+    assert {"ECN_LPFC_L", "ECN_PPC_R", "ECN_dlPFC_L"} < set(names)
+    names = [seed.name for seed in choose_seeds(load_seeds(), ["basal_ganglia_thalamic"])]
+    assert {"BG_thal", "BG_NAc_L", "thal_whole_R"} < set(names)
+    assert "BG" not in names
+    assert choose_seeds(load_seeds(), ["all", "executive"]) == load_seeds()
+
+
+def test_gorges_are_seven_networks():
+    chosen = choose_seeds(load_seeds(), ["gorges"])
+    assert {seed.network for seed in chosen if seed.kind == "mean"} == GORGES
+    assert choose_seeds(load_seeds(), sorted(GORGES)) == chosen
+
+
+def test_a_network_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        choose_seeds(load_seeds(), ["executif"])
+    assert "'executif'" in caught.value.message
+    assert "dorsal_attention" in caught.value.message
+    assert "executive" in caught.value.hint
+
+
+def test_a_mean_brings_members_that_are_not_default(tmp_path):
+    rows = [SPHERE | {"network_default": False}, OTHER, {"name": "M", "members": "A,B"}]
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    assert [seed.name for seed in default_seeds(str(path))] == ["A", "B", "M"]
+    with pytest.raises(UsageError) as caught:
+        choose_seeds(load_seeds(str(path)), ["gorges"])
+    assert "user, all" in caught.value.message
+
+
+def test_the_list_has_a_line_for_each_seed():
+    header, *lines = (line.split("\t") for line in list_seeds().splitlines())
+    assert [line[0] for line in lines] == list(BY_NAME)
+    assert {len(line) for line in lines} == {len(header)}
+    assert [line[0] for line in lines if line[-1] == "yes"] == DEFAULT
+
+
+def test_series_and_regression_of_a_row_and_of_the_call(tmp_path):
+    rows = [SPHERE | {"series": "mean"}, OTHER, OTHER | {"name": "C", "regression": "together"}]
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    found = load_seeds(str(path), series="eigenvariate")
+    assert [seed.series for seed in found] == ["mean", "eigenvariate", "eigenvariate"]
+    assert [seed.regression for seed in found] == ["separate", "separate", "together"]
+
+
 SPHERE = {"name": "A", "x": 1, "y": 2, "z": 3, "radius_mm": 4}
 OTHER = SPHERE | {"name": "B"}
 
@@ -153,6 +220,8 @@ OTHER = SPHERE | {"name": "B"}
             "spheres or masks",
         ),
         ([SPHERE | {"exclude_own": "maybe"}], "exclude_own 'maybe'", "true or false"),
+        ([SPHERE | {"series": "median"}], "series 'median'", "mean or eigenvariate"),
+        ([SPHERE | {"regression": 1}], "regression 1", "separate or together"),
         ([], "no seed", "at least one row"),
         ("text", "found str", "a list of objects"),
         ([1, 2], "found list", "a list of objects"),

@@ -6,15 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rls_bids.measures import seed as seeds
-from rls_bids.measures.seed import (
-    Grid,
-    RunSeries,
-    compute,
-    seed_map,
-    seed_voxels,
-    sphere_lattice,
-    sphere_mask,
-)
+from rls_bids.measures.seed import compute, seed_map, seed_voxels
+from rls_bids.numerics import seedmaps
+from rls_bids.numerics.seedmaps import Grid, RunSeries
+from rls_bids.numerics.spheres import sphere_lattice, sphere_mask
 from rls_bids.records import Seed
 
 SHAPE = (16, 15, 14)
@@ -204,7 +199,7 @@ def test_a_seed_outside_the_field_of_view_is_missing_and_said_so():
     assert result.z is None
     assert result.r is None
     reason = seeds.TOO_FEW.format(n_voxels=0, n_region=33, least=7)
-    assert result.missing == seeds.NO_RUN.format(seed="O", reasons=f"run 1: {reason}")
+    assert result.missing == seedmaps.NO_RUN.format(seed="O", reasons=f"run 1: {reason}")
     assert result.regions[0].coverage == 0
 
 

@@ -7,20 +7,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from rls_bids.interfaces.measure import region_on_grid
 from rls_bids.numerics.resample import resample_volume, voxel_points
 from rls_bids.records import Seed
 from rls_bids.resources import load_seeds
 from rls_bids.resources.grids import standard_grid
+from rls_bids.resources.regions import region_on_grid
+from rls_bids.resources.seeds import says_how, seed_to_space, seeds_in_space
 from rls_bids.resources.spaces import (
     FSL_SPACE,
     NEW_SPACE,
     TALAIRACH,
     load_fields,
     points_to_space,
-    says_how,
-    seed_to_space,
-    seeds_in_space,
 )
 
 BRAINS = {
