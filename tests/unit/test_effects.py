@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rls_bids.numerics import effects
-from rls_bids.numerics.effects import correction, hedges_g, noncentrality
+from rls_bids.numerics.effects import (
+    correction,
+    hedges_g,
+    noncentrality,
+    paired_effects,
+    partial_eta_squared,
+)
 
 
 def test_g_is_the_corrected_standardised_difference():
@@ -83,6 +89,62 @@ def test_noncentrality_inverts_the_distribution_far_out():
     for t in (-15.0, 0.0, 40.0):
         shift = noncentrality(t, 30, 0.025)
         assert stats.nct.cdf(t, 30, shift) == pytest.approx(0.025, abs=1e-6)
+
+
+# --- paired, and of F ---------------------------------------------------------------------------
+
+
+def test_paired_effects_are_their_definitions(rng):
+    before = rng.standard_normal((15, 3))
+    after = 0.7 * before + 0.5 * rng.standard_normal((15, 3)) + [0.0, 0.4, -1.5]
+    found = paired_effects(after, before)
+    t = stats.ttest_rel(after, before).statistic
+    assert np.allclose(found.d_z, t / np.sqrt(15))
+    average = (after.std(axis=0, ddof=1) + before.std(axis=0, ddof=1)) / 2
+    assert np.allclose(found.g_av, correction(14) * (after - before).mean(axis=0) / average)
+    for voxel in range(3):
+        for limit, tail in ((found.d_z_lower, stats.nct.sf), (found.d_z_upper, stats.nct.cdf)):
+            share = tail(t[voxel], 14, limit[voxel] * np.sqrt(15))
+            assert share == pytest.approx(0.025, abs=1e-6)
+    assert (found.g_av_lower < found.g_av).all()
+    assert (found.g_av < found.g_av_upper).all()
+    back = paired_effects(before, after)
+    assert np.allclose(back.g_av, -found.g_av)
+    assert np.allclose(back.g_av_lower, -found.g_av_upper)
+
+
+def test_paired_intervals_cover_the_planted_effect():
+    rng = np.random.default_rng(9)
+    n, rho, delta = 12, 0.6, 0.8
+    shared = rng.standard_normal((n, 4000))
+    before, after = (
+        np.sqrt(rho) * shared + np.sqrt(1 - rho) * rng.standard_normal((n, 4000)) for _ in range(2)
+    )
+    found = paired_effects(after + delta, before)
+    d_z = delta / np.sqrt(2 - 2 * rho)
+    assert np.mean((found.d_z_lower < d_z) & (d_z < found.d_z_upper)) == pytest.approx(
+        0.95, abs=0.012
+    )
+    assert np.mean((found.g_av_lower < delta) & (delta < found.g_av_upper)) > 0.92
+    assert found.g_av.mean() == pytest.approx(delta, abs=0.04)
+
+
+def test_eta_squared_is_the_share_of_squares(rng):
+    groups = [rng.standard_normal(n) + shift for n, shift in ((8, 0.0), (9, 0.5), (7, 1.0))]
+    f = stats.f_oneway(*groups).statistic
+    every = np.concatenate(groups)
+    within = sum(((one - one.mean()) ** 2).sum() for one in groups)
+    total = ((every - every.mean()) ** 2).sum()
+    assert partial_eta_squared(f, 2, 21) == pytest.approx(1 - within / total)
+    with pytest.raises(ValueError, match="Degrees of freedom"):
+        partial_eta_squared(1.0, 0, 5)
+
+
+def test_measurements_that_do_not_pair_are_told():
+    for after, before in ((np.ones((4, 2)), np.ones((5, 2))), (np.ones((2, 1)), np.ones((2, 1)))):
+        with pytest.raises(ValueError, match="two of the same"):
+            paired_effects(after, before)
+    assert np.isnan(paired_effects(np.full((5, 1), 3.0), np.full((5, 1), 2.0)).d_z).all()
 
 
 def test_golden_values_hold_while_the_version_stands():

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from rls_bids.errors import InputDataError
 from rls_bids.numerics import glm
-from rls_bids.numerics.glm import fdr, fit, t_to_z
+from rls_bids.numerics.glm import confidence_interval, fdr, fit, fit_robust, t_to_z
 
 
 def design(n_first, n_second, n_covariates, rng):
@@ -100,6 +100,50 @@ def test_units_of_covariates_do_not_matter():
     scaled = columns * [1, 1, 1e6, 1e-6]
     first, second = fit(data, columns, [1, -1, 0, 0]), fit(data, scaled, [1, -1, 0, 0])
     assert np.allclose(first.t, second.t)
+
+
+# --- intervals and robust errors ----------------------------------------------------------------
+
+
+def test_everything_equals_statsmodels_to_eight_digits():
+    rng = np.random.default_rng(10)
+    columns, contrast = design(9, 14, 3, rng), np.array([1.0, -1, 0.2, 0, 0])
+    data = rng.standard_normal((23, 6)) + 0.4
+    found = fit(data, columns, contrast)
+    robust = fit_robust(data, columns, contrast)
+    for level in (0.9, 0.95):
+        lower, upper = confidence_interval(found, level)
+        for voxel in range(6):
+            model = sm.OLS(data[:, voxel], columns)
+            test = model.fit().t_test(contrast)
+            assert found.t[voxel] == pytest.approx(test.tvalue.item(), rel=1e-8)
+            assert found.p[voxel] == pytest.approx(test.pvalue.item(), rel=1e-8)
+            limits = test.conf_int(1 - level)[0]
+            assert [lower[voxel], upper[voxel]] == pytest.approx(limits, rel=1e-8)
+            hc3 = model.fit(cov_type="HC3", use_t=True).t_test(contrast)
+            assert robust.t[voxel] == pytest.approx(hc3.tvalue.item(), rel=1e-8)
+            assert robust.p[voxel] == pytest.approx(hc3.pvalue.item(), rel=1e-8)
+            assert robust.variance[voxel] == pytest.approx(hc3.sd.item() ** 2, rel=1e-8)
+    assert np.array_equal(robust.effect, found.effect)
+
+
+def test_intervals_cover_the_truth():
+    rng = np.random.default_rng(11)
+    columns = design(8, 9, 1, rng)
+    data = columns @ np.array([[2.0], [0.5], [0.3]]) + rng.standard_normal((17, 5000))
+    lower, upper = confidence_interval(fit(data, columns, [1, -1, 0]))
+    assert np.mean((lower < 1.5) & (upper > 1.5)) == pytest.approx(0.95, abs=0.011)
+
+
+def test_robust_errors_refuse_one_who_decides_alone():
+    rng = np.random.default_rng(12)
+    columns = np.column_stack([np.ones(10), np.r_[np.zeros(9), 1.0]])
+    with pytest.raises(InputDataError) as caught:
+        fit_robust(rng.standard_normal((10, 2)), columns, [0, 1])
+    expected = glm.LEVERAGE.format(row=10, leverage=1.0, limit=glm.MAX_LEVERAGE)
+    assert caught.value.message == expected
+    constant = fit_robust(np.ones((8, 1)), np.ones((8, 1)), [1])
+    assert np.isnan(constant.t).all()
 
 
 # --- t to z -------------------------------------------------------------------------------------
