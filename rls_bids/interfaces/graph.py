@@ -169,3 +169,32 @@ def read_graph_table(path: str) -> list[Mapping[str, str]]:
 
     with Path(path).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
+
+
+class PlotGroupGraphsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotGroupGraphs`."""
+
+    manifest = File(exists=True, mandatory=True, desc="tables of a group comparison")
+    groups = traits.List(traits.Str(), mandatory=True, desc="first and second group")
+    title = traits.Str(mandatory=True, desc="of the figure")
+    subtitle = traits.Str(mandatory=True, desc="smaller, below the title")
+    base_dir = traits.Str(mandatory=True, desc="output directory")
+    path = traits.Str(mandatory=True, desc="finished relative path")
+
+
+class PlotGroupGraphs(SimpleInterface):
+    """Draw the global metrics of both groups over density."""
+
+    _always_run = True
+    input_spec = PlotGroupGraphsInputSpec
+    output_spec = TraitedSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.graph import plot_group_curves
+
+        entries = {entry["key"]: entry for entry in load_manifest(self.inputs.manifest)}
+        rows = read_graph_table(entries["globalValues"]["file"])
+        words = (self.inputs.title, self.inputs.subtitle)
+        draw = partial(plot_group_curves, rows, self.inputs.groups, *words)
+        atomic_write(Path(self.inputs.base_dir, self.inputs.path), draw)
+        return runtime
