@@ -26,8 +26,8 @@ class ColumnTests:
 
     ``effect`` is the adjusted difference in the unit of the column, ``p`` two-sided from t,
     ``p_permutation`` from resampling, both for the column alone; ``p_fwe`` holds over all columns.
-    ``g`` is Hedges g with its 95 % limits. ``maxima`` (n_resamplings,) hold the largest size of z in
-    each resampling, the data first; empty where no column was tested.
+    ``g`` is Hedges g with its 95 % limits. ``maxima`` (n_resamplings,) hold the largest size of z
+    in each resampling, the data first; empty where no column was tested.
     """
 
     effect: FloatArray

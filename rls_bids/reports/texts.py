@@ -117,6 +117,11 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             caption="Colours fade out below |t| = 2. Yellow: the seed. Black: what survives the "
             "false discovery rate.",
         ),
+        "curves": Words(
+            title="Graphs over density",
+            alt="Six global graph metrics over density, a curve with its band for each group",
+            caption="Means of the groups with their 95 % confidence bands, not adjusted.",
+        ),
         "design": Words(
             title="Design matrix",
             alt="The design matrix in grey levels, a row for each participant",
