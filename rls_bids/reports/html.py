@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIGN_CONVENTION = "Positive t: {first} > {second}; negative t: {second} > {first}."
 HYPOTHESIS = (
-    "Null hypothesis in every voxel: {measure} does not differ between {first} (n = {n_first}) "
+    "Null hypothesis of every test: {measure} does not differ between {first} (n = {n_first}) "
     "and {second} (n = {n_second}){adjusted}. The test is two-sided."
 )
 NOTHING_SURVIVES = "No voxel survives the false discovery rate (q < .05) in {n_voxels} voxels."

@@ -41,6 +41,14 @@ FIELD: Mapping[str, str] = MappingProxyType(
 VOXELS: Mapping[str, str] = MappingProxyType(
     {"native": "the acquired size, the longest edge of all runs rounded up to 0.5 mm"}
 )
+GROUP_TABLES = (
+    "Participants' graph metrics were compared between two groups by ordinary least squares"
+    "{adjusted}: contrast{names} of the column {column!r}, two-sided.{limit}"
+)
+EFFECT_SIZES = (
+    "Effect sizes are Hedges g from the adjusted t [@hedges1981] with confidence intervals from "
+    "the noncentral t distribution."
+)
 GRAPHS = " They were {weighting}; densities: {densities}; {n} {nulls} null networks a density."
 LOCAL = (
     "Maps of local measures were averaged over runs, weighted by the minutes kept, smoothed with "
