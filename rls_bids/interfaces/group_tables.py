@@ -24,7 +24,7 @@ _WHAT = {
 }
 _TESTED = {
     "effect": {"Description": "Adjusted difference, first minus second group, as the metric."},
-    "t": {"Description": "t of the contrast."},
+    "t": {"Description": "t of the contrast; n/a where a value is missing or none varies."},
     "df": {"Description": "Residual degrees of freedom."},
     "p_uncorrected": {"Description": "Two-sided p of t, not corrected."},
     "p_permutation": {"Description": "Two-sided p from resampling, not corrected."},

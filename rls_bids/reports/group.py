@@ -23,6 +23,7 @@ from rls_bids.reports.group_graphs import graph_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage, SeedResult, Table
 from rls_bids.reports.texts import NOTHING, figure_item, number
+from rls_bids.reports.wording import GROUP_GRAPHS
 from rls_bids.settings import Settings
 from rls_bids.workflows.stages import Stage
 
@@ -40,14 +41,6 @@ RATES = (
 )
 ONLY = "{reason} (seeds {seeds})"
 COUNTS = "In this model: {n_first} {first}, {n_second} {second}; denoised with {strategy}."
-GRAPHS = (
-    "Graphs were measured again on the nodes and densities that all participants have in common "
-    "(nodes missing in more than 10 % left for all). Areas under the curves were compared by the "
-    "same model; residuals of the reduced model were permuted [@freedman1983], {n} times or as "
-    "often as there are distinct permutations, and p values hold family-wise over the global "
-    "metrics, and over the nodes of each nodal metric, by the largest statistic of each "
-    "permutation [@winkler2014]."
-)
 LABELS: Mapping[str, str] = {
     "mean_fd": "mean FD (mm)",
     "minutes_kept": "minutes kept",
@@ -384,7 +377,7 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
         seeds=tuple(seeds.values()),
         measures=made,
         preprocessing=preprocessing,
-        group=(GRAPHS.format(n=settings.group.n_permutations),) if atlases else (),
+        group=(GROUP_GRAPHS.format(n=settings.group.n_permutations),) if atlases else (),
     )
     return known, facts
 

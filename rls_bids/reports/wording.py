@@ -49,6 +49,14 @@ EFFECT_SIZES = (
     "Effect sizes are Hedges g from the adjusted t [@hedges1981] with confidence intervals from "
     "the noncentral t distribution."
 )
+GROUP_GRAPHS = (
+    "Graphs were measured again on the nodes and densities that all participants have in common "
+    "(nodes missing in more than 10 % left for all). Areas under the curves were compared by the "
+    "same model; residuals of the reduced model were permuted [@freedman1983], {n} times or as "
+    "often as there are distinct permutations, and p values hold family-wise over the global "
+    "metrics, and over the nodes of each nodal metric, by the largest statistic of each "
+    "permutation [@winkler2014]."
+)
 GRAPHS = " They were {weighting}; densities: {densities}; {n} {nulls} null networks a density."
 LOCAL = (
     "Maps of local measures were averaged over runs, weighted by the minutes kept, smoothed with "
