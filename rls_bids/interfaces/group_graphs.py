@@ -1,7 +1,6 @@
 """Graphs of several participants on common nodes and densities, compared between two groups."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,7 +57,6 @@ class GroupGraphsInputSpec(BaseInterfaceInputSpec):
     options = traits.Dict(mandatory=True, desc="settings of the measure")
     random_seed = traits.Int(0, usedefault=True, desc="of null networks and resamplings")
     n_permutations = traits.Int(mandatory=True, desc="resamplings asked for")
-    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="changes no number")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 
@@ -186,8 +184,7 @@ def _measure(shared: _Shared, given: Any) -> "list[list[GraphResult]]":
         seed = participant_seed(given.random_seed, who)
         return [graph_metrics(shared.matrices[place], each, seed=seed) for each in options]
 
-    with ThreadPoolExecutor(given.n_threads) as pool:
-        return list(pool.map(measure, range(len(shared.matrices))))
+    return [measure(place) for place in range(len(shared.matrices))]
 
 
 def _about(shared: _Shared, resamplings: "Resamplings", reason: str, given: Any) -> dict[str, Any]:

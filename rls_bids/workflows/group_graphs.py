@@ -83,7 +83,6 @@ def init_graph_model_wf(
     workflow = pe.Workflow(name=node_name("model", *design.key))
     result = design.result
     first, second = result.groups
-    threads = settings.run.omp_nthreads
     compare = pe.Node(
         GroupGraphs(
             in_files=[one.path for one in result.inputs],
@@ -96,11 +95,9 @@ def init_graph_model_wf(
             options=options_of(MEASURE, settings),
             random_seed=settings.run.random_seed,
             n_permutations=settings.group.n_permutations,
-            n_threads=threads,
             version=VERSION,
         ),
         name="graphs",
-        n_procs=threads,
         mem_gb=1,
     )
     sink = pe.Node(
