@@ -72,13 +72,16 @@ def _section(title: str, design: MapDesign, stage: Stage, root: Path) -> Section
         header=GLOBAL,
         rows=tuple(_global_row(row) for row in rows),
     )
-    figure = figure_item(root, stage.figures[0], "curves", NOT_FINISHED, title)
+    figures = tuple(
+        figure_item(root, path, what, NOT_FINISHED, title)
+        for path, what in zip(stage.figures, ("curves", "nodes"), strict=True)
+    )
     return Section(
         anchor=anchor,
         title=title,
         text=(summary, *_words(design, told)),
         tables=(whole, *_nodes_table(nodes)),
-        figures=(figure,),
+        figures=figures,
     )
 
 

@@ -111,7 +111,7 @@ def init_group_wf(
         if stage.is_finished(place.output_dir):
             continue
         if design.compared.atlas:
-            made = init_graph_model_wf(design, stage, plan.model, place, settings)
+            made = init_graph_model_wf(design, stage, plan.model, template, place, settings)
         else:
             made = init_seed_model_wf(design, stage, plan.model, template, place)
         workflow.add_nodes([made])

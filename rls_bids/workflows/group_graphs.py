@@ -8,12 +8,14 @@ from nipype.pipeline import engine as pe
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import bids_uri, fingerprint
 from rls_bids.dataset.group import MapDesign, design_path
-from rls_bids.interfaces.graph import PlotGroupGraphs
+from rls_bids.interfaces.graph import PlotGroupGraphs, PlotGroupNodes
 from rls_bids.interfaces.group_graphs import GroupGraphs
 from rls_bids.interfaces.group_tables import COLUMNS
 from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import columns, effects, exchangeability, family, glm, permutation
+from rls_bids.records import Template
+from rls_bids.resources.atlases import find_atlas
 from rls_bids.settings import Settings
 from rls_bids.workflows.local import options_of
 from rls_bids.workflows.sinks import node_name
@@ -27,6 +29,7 @@ VERSION = ".".join(
         permutation.VERSION,
     )
 )
+FIGURES = ("curves", "nodes")
 WORDS = {
     "global": "Group comparison of metrics of whole graphs: areas under their curves over the "
     "common densities, on the common nodes.",
@@ -72,12 +75,17 @@ def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings)
         )
         for key, told in COLUMNS.items()
     )
-    figure = naming.group_figure(model, "curves", **names)
-    return Stage(fingerprint=stamp, products=products, figures=(figure,))
+    figures = tuple(naming.group_figure(model, what, **names) for what in FIGURES)
+    return Stage(fingerprint=stamp, products=products, figures=figures)
 
 
 def init_graph_model_wf(
-    design: MapDesign, stage: Stage, model: str, place: Place, settings: Settings
+    design: MapDesign,
+    stage: Stage,
+    model: str,
+    template: Template,
+    place: Place,
+    settings: Settings,
 ) -> pe.Workflow:
     """Build the comparison of the graphs of one atlas."""
     workflow = pe.Workflow(name=node_name("model", *design.key))
@@ -109,17 +117,37 @@ def init_graph_model_wf(
         name="ds_tables",
         run_without_submitting=True,
     )
-    plot = pe.Node(
+    subtitle = f"n = {result.n_first} and {result.n_second}, {design.strategy}"
+    curves = pe.Node(
         PlotGroupGraphs(
             groups=[first, second],
             title=f"Graphs of {design.compared.atlas}: {first} and {second}",
-            subtitle=f"n = {result.n_first} and {result.n_second}, {design.strategy}",
+            subtitle=subtitle,
             base_dir=place.output_dir,
             path=stage.figures[0],
         ),
         name="figure",
         mem_gb=0.5,
     )
-    for node in (sink, plot):
+    nodes = pe.Node(
+        PlotGroupNodes(
+            atlas=_asked(design.compared.atlas, settings),
+            space=place.space,
+            template=template.brain,
+            title=f"Nodes of {design.compared.atlas}: {first} > {second}",
+            subtitle=subtitle,
+            base_dir=place.output_dir,
+            path=stage.figures[1],
+        ),
+        name="figure_nodes",
+        mem_gb=0.5,
+    )
+    for node in (sink, curves, nodes):
         workflow.connect([(compare, node, [("manifest", "manifest")])])
     return workflow
+
+
+def _asked(name: str, settings: Settings) -> str:
+    """Return how the atlas was asked for: its name, or where its file is."""
+    known = {naming.camel_label(find_atlas(text).name): text for text in settings.measures.atlases}
+    return known[naming.camel_label(name)]

@@ -19,6 +19,8 @@ from rls_bids.dataset.walk import walk
 from rls_bids.interfaces.tables import save_table
 from rls_bids.numerics.graph import GraphOptions, graph_metrics, participant_seed
 from rls_bids.reports.group_graphs import NODES_OUT
+from rls_bids.resources.atlases import find_atlas
+from rls_bids.resources.parcels import load_parcels
 from tests.factories import write_dataset
 from tests.graph.test_group import (
     LABELS,
@@ -36,7 +38,8 @@ from tests.graph.test_group import (
 )
 
 ATLAS, N_NODES, DENSITIES = "Seitzman300", 30, (0.2, 0.3)
-EVERYWHERE_LOST, LOST = "node_05", "node_07"
+NAMES = [parcel.name for parcel in load_parcels(find_atlas(ATLAS))[:N_NODES]]
+EVERYWHERE_LOST, LOST = NAMES[5], NAMES[7]
 STEM = (
     f"group/model-group/model-group_task-rest_seg-{ATLAS}_denoise-acompcor"
     "_meas-pearsoncorrelation_contrast-RLSGtHC"
@@ -93,10 +96,9 @@ def write_matrix(out: Path, label: str, atlas: str = ATLAS, **changes: Any) -> P
     if "Missing" in metadata:
         return out / path
     r = correlations(label)
-    names = [f"node_{index:02}" for index in range(N_NODES)]
     for name in metadata["MissingNodes"]:
-        r[names.index(name)], r[:, names.index(name)] = np.nan, np.nan
-    save_table(dict(zip(names, r.T, strict=True)), out / path)
+        r[NAMES.index(name)], r[:, NAMES.index(name)] = np.nan, np.nan
+    save_table(dict(zip(NAMES, r.T, strict=True)), out / path)
     return out / path
 
 
@@ -180,7 +182,7 @@ def test_values_are_those_of_the_kernel_on_the_common_nodes(done: Path) -> None:
     nodal = read(done, "nodalValues")
     mine = nodal[(nodal["participant_id"] == "sub-04") & (nodal["metric"] == "clustering_auc")]
     wanted = [row.value for row in expected.nodal_rows if row.metric == "clustering_auc"]
-    names = [f"node_{index:02}" for index in keep]
+    names = [NAMES[index] for index in keep]
     assert list(nodal.columns[5:]) == names
     assert list(mine[names].iloc[0]) == pytest.approx(wanted, rel=1e-6)
 
@@ -219,6 +221,7 @@ def test_the_output_is_as_promised(done: Path) -> None:
     for source in re.findall(r'<img src="([^"]+)"', page):
         assert (done / "group" / source).is_file()
     assert "desc-curves" in page
+    assert "desc-nodes" in page
 
 
 def test_a_second_run_computes_nothing(
