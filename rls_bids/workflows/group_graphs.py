@@ -117,6 +117,17 @@ def init_graph_model_wf(
         name="ds_tables",
         run_without_submitting=True,
     )
+    for node in (sink, *_pictures(design, stage, template, place, settings)):
+        workflow.connect([(compare, node, [("manifest", "manifest")])])
+    return workflow
+
+
+def _pictures(
+    design: MapDesign, stage: Stage, template: Template, place: Place, settings: Settings
+) -> tuple[pe.Node, pe.Node]:
+    """Return the nodes that draw curves by group, and the nodes that differ."""
+    result = design.result
+    first, second = result.groups
     subtitle = f"n = {result.n_first} and {result.n_second}, {design.strategy}"
     curves = pe.Node(
         PlotGroupGraphs(
@@ -142,9 +153,7 @@ def init_graph_model_wf(
         name="figure_nodes",
         mem_gb=0.5,
     )
-    for node in (sink, curves, nodes):
-        workflow.connect([(compare, node, [("manifest", "manifest")])])
-    return workflow
+    return curves, nodes
 
 
 def _asked(name: str, settings: Settings) -> str:
