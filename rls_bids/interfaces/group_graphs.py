@@ -76,7 +76,6 @@ class GroupGraphs(SimpleInterface):
         import numpy as np
 
         from rls_bids.numerics.columns import compare_columns
-        from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
 
         given = self.inputs
         shared = _share(given.in_files, given.options)
@@ -84,8 +83,7 @@ class GroupGraphs(SimpleInterface):
         whole = stack_rows([[row for one in each for row in one.global_rows] for each in results])
         nodes = stack_rows([[row for one in each for row in one.nodal_rows] for each in results])
         design = np.column_stack(list(load_table(given.design_file).values()))
-        chosen = choose_exchangeability(design, given.contrast)
-        resamplings = draw_resamplings(chosen, design, given.n_permutations, given.random_seed)
+        resamplings, told = _resample(design, given)
         test = partial(
             compare_columns,
             design=design,
@@ -104,7 +102,7 @@ class GroupGraphs(SimpleInterface):
         folder = Path(runtime.cwd)
         for key, columns in tables.items():
             save_table(columns, folder / f"{key}.tsv")
-        about = _about(shared, resamplings, chosen.reason, given)
+        about = _about(shared, given) | {"Resamplings": told}
         counts = {
             "global": {"NumberOfMetricsFwe05": count_survivors(tables["global"])},
             "nodal": {"NumberOfNodesFwe05": count_survivors(tables["nodal"])},
@@ -187,17 +185,28 @@ def _measure(shared: _Shared, given: Any) -> "list[list[GraphResult]]":
     return [measure(place) for place in range(len(shared.matrices))]
 
 
-def _about(shared: _Shared, resamplings: "Resamplings", reason: str, given: Any) -> dict[str, Any]:
+def _resample(design: "NDArray[np.float64]", given: Any) -> "tuple[Resamplings, dict[str, Any]]":
+    """Draw the resamplings that all tests share, and say what they can show."""
+    from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
+    from rls_bids.numerics.permutation import smallest_p
+    from rls_bids.numerics.statistic import prepare_statistic
+
+    chosen = choose_exchangeability(design, given.contrast)
+    drawn = draw_resamplings(chosen, design, given.n_permutations, given.random_seed)
+    return drawn, {
+        "Number": len(drawn.order),
+        "Distinct": drawn.n_distinct if drawn.is_exhaustive else "more",
+        "Exhaustive": drawn.is_exhaustive,
+        "SmallestP": smallest_p(prepare_statistic(design, given.contrast), drawn),
+        "Reason": chosen.reason,
+    }
+
+
+def _about(shared: _Shared, given: Any) -> dict[str, Any]:
     """Return what only the run knew."""
     return {
         "NumberOfNodes": len(shared.names),
         "NodesLeftOut": shared.nodes_out,
         "Densities": list(shared.densities),
         "DensitiesLeftOut": sorted(set(given.options["graph_densities"]) - set(shared.densities)),
-        "Resamplings": {
-            "Number": len(resamplings.order),
-            "Distinct": resamplings.n_distinct if resamplings.is_exhaustive else "more",
-            "Exhaustive": resamplings.is_exhaustive,
-            "Reason": reason,
-        },
     }

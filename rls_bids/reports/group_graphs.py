@@ -26,7 +26,8 @@ WHO = (
 NODES_OUT = "Nodes that left for all: {nodes}."
 DENSITIES_OUT = "Densities that not all reach: {densities}."
 RESAMPLED = (
-    "p (permutation) and p (FWE) come from {n} resamplings{all}. Values are areas under the "
+    "p (permutation) and p (FWE) come from {n} resamplings{all}; the smallest that this "
+    "design can reach is {smallest}. Values are areas under the "
     "curves over density, divided by the width of its range. The mean correlation is no metric of "
     "the family: where it differs, densities equate the number of edges, not their strength."
 )
@@ -109,7 +110,11 @@ def _words(design: MapDesign, told: Mapping[str, Any]) -> Iterator[str]:
         listed = ", ".join(f"{density:g}" for density in told["DensitiesLeftOut"])
         yield DENSITIES_OUT.format(densities=listed)
     drawn = told["Resamplings"]
-    yield RESAMPLED.format(n=drawn["Number"], all=EVERY if drawn["Exhaustive"] else "")
+    yield RESAMPLED.format(
+        n=drawn["Number"],
+        all=EVERY if drawn["Exhaustive"] else "",
+        smallest=number(float(drawn["SmallestP"])),
+    )
 
 
 def _metric(row: Mapping[str, str]) -> str:

@@ -192,6 +192,7 @@ def test_common_nodes_and_who_lacks_one(done: Path) -> None:
     assert told["NumberOfNodes"] == N_NODES - 1
     assert told["NodesLeftOut"] == {EVERYWHERE_LOST: "missing in 3 of 10 participants"}
     assert told["Densities"] == list(DENSITIES)
+    assert told["Resamplings"]["SmallestP"] == pytest.approx(1 / 501)
     people = pd.read_csv(done / f"{STEM}_participants.tsv", sep="\t", index_col=0)
     out = people[people["included"] == "no"]["reason"]
     assert out[f"sub-{NO_FIELD}"] == LACKS_NODES.format(nodes=LOST)
