@@ -289,22 +289,12 @@ def _group(settings: Settings, facts: Facts) -> str:
         if group.max_mean_fd_mm is not None
         else ""
     )
+    compared, corrected = (wording.GROUP_MAPS, wording.GROUP_FDR)
     if _is_without_maps(facts):
-        compared = wording.GROUP_TABLES.format(
-            adjusted=adjusted, names=names, column=group.group_column, limit=limit
-        )
-        return " ".join([compared, wording.EFFECT_SIZES, *facts.group])
-    return " ".join(
-        [
-            "Participants' maps (Fisher z, and each local measure on its scale) were compared "
-            "between two groups by ordinary least "
-            f"squares in every voxel that all of them have{adjusted}: contrast{names} of the "
-            f"column {group.group_column!r}, two-sided.{limit}",
-            f"{wording.EFFECT_SIZES} p values were corrected over the "
-            "voxels of each map for the false discovery rate [@benjamini1995], not over maps.",
-            *facts.group,
-        ]
-    )
+        compared, corrected = (wording.GROUP_TABLES, "")
+    told = {"adjusted": adjusted, "names": names, "column": group.group_column, "limit": limit}
+    sentences = (compared.format(**told), wording.EFFECT_SIZES, corrected, *facts.group)
+    return " ".join(filter(None, sentences))
 
 
 def _is_without_maps(facts: Facts) -> bool:

@@ -41,6 +41,15 @@ FIELD: Mapping[str, str] = MappingProxyType(
 VOXELS: Mapping[str, str] = MappingProxyType(
     {"native": "the acquired size, the longest edge of all runs rounded up to 0.5 mm"}
 )
+GROUP_MAPS = (
+    "Participants' maps (Fisher z, and each local measure on its scale) were compared between two "
+    "groups by ordinary least squares in every voxel that all of them have{adjusted}: "
+    "contrast{names} of the column {column!r}, two-sided.{limit}"
+)
+GROUP_FDR = (
+    "p values were corrected over the voxels of each map for the false discovery rate "
+    "[@benjamini1995], not over maps."
+)
 GROUP_TABLES = (
     "Participants' graph metrics were compared between two groups by ordinary least squares"
     "{adjusted}: contrast{names} of the column {column!r}, two-sided.{limit}"
