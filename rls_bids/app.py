@@ -30,7 +30,7 @@ from rls_bids.reports.html import write_group_page, write_participant_page
 from rls_bids.reports.methods import write_citation
 from rls_bids.resources.seeds import seeds_asked
 from rls_bids.resources.templates import locate_template
-from rls_bids.settings import RunSettings, Settings, to_toml
+from rls_bids.settings import Settings, to_toml
 from rls_bids.workflows.group import group_stages, init_group_wf
 from rls_bids.workflows.participant import init_participants_wf
 from rls_bids.workflows.seeds import circular_notes
@@ -175,7 +175,7 @@ def exit_status(
 
 
 def run_group(settings: Settings) -> int:
-    """Compare two groups for every seed that has maps, and write the model's page.
+    """Compare two groups for every seed, local measure and atlas, and write the page.
 
     Returns
     -------
@@ -193,12 +193,12 @@ def run_group(settings: Settings) -> int:
     write_citation(*group_facts(plan, settings))
     _save_settings(settings, naming.log_dir(None, run_id))
     place = place_of(settings)
-    stages = group_stages(plan, place)
+    stages = group_stages(plan, place, settings)
     compared = {seed.name: seed for design in plan.designs for seed in design.compared.seeds}
     notes = [*(each.note for each in plan.unfit), *circular_notes(None, compared.values())]
     if not (settings.run.reports_only or settings.run.boilerplate_only):
         write_design_tables(plan, settings)
-        notes += _compare(plan, stages, template, place, settings.run, run_id)
+        notes += _compare(plan, stages, template, place, settings, run_id)
     page = collect_group(plan, stages, notes, settings)
     LOGGER.info("Report of the group: %s", write_group_page(root, page))
     write_descriptions(root)
@@ -212,13 +212,14 @@ def _compare(
     stages: Mapping[tuple[str, str], Stage],
     template: Template,
     place: Place,
-    run: RunSettings,
+    settings: Settings,
     run_id: str,
 ) -> list[Note]:
     """Fit the models that are not finished, and return what failed."""
     log_dir = str(Path(place.output_dir, naming.log_dir(None, run_id)))
+    run = settings.run
     configure_nipype(run, run.work_dir, log_dir)
-    workflow = init_group_wf(plan, stages, template, place, run, log_dir)
+    workflow = init_group_wf(plan, stages, template, place, settings, log_dir)
     if not workflow.list_node_names():
         LOGGER.info("Every output is finished already; nothing is computed.")
         return []

@@ -128,6 +128,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
          "columns of participants.tsv, mean_fd, or none (age sex mean_fd)"),
         ("--max-mean-fd", "group.max_mean_fd_mm", NUMBER, "MM",
          "leave out participants with more mean framewise displacement (off)"),
+        ("--n-permutations", "group.n_permutations", WHOLE, "N",
+         "resamplings of tests of graph metrics; all there are where these are fewer (5000)"),
         ("--random-seed", "run.random_seed", WHOLE, "N", "start of all random numbers (0)"),
     ),
     "running": (

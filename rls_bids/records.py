@@ -304,11 +304,12 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """What is compared between groups: the connectivity of a seed, or one local measure.
+    """What is compared between groups: the connectivity of a seed, a local measure, or graphs.
 
     ``name`` is for readers; ``seeds`` are the members of the seed and, last, its own record, none
     for a local measure. ``measure`` is the label after ``meas-``, ``scale`` the copy of a local
-    measure, ``resolution`` the label of the grid.
+    measure, ``resolution`` the label of the grid. ``atlas`` is the name of the atlas whose graphs
+    are compared, else empty.
     """
 
     name: str
@@ -316,13 +317,15 @@ class Compared:
     resolution: str
     seeds: tuple[Seed, ...] = ()
     scale: str = ""
+    atlas: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupInput:
-    """One participant's map with the covariates that its sidecar reports, and its fingerprint.
+    """One participant's map or matrix, the covariates in its sidecar, and its fingerprint.
 
-    ``size_mm`` is the edge of its voxels.
+    ``size_mm`` is the edge of its voxels; ``missing_nodes`` are the nodes without values of a
+    matrix.
     """
 
     participant: str
@@ -334,6 +337,7 @@ class GroupInput:
     size_mm: str
     processing: str
     fingerprint: str = ""
+    missing_nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

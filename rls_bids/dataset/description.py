@@ -51,6 +51,12 @@ DESCRIPTIONS = {
     "fdr": "Corrected for the false discovery rate (Benjamini and Hochberg) over the voxels.",
     "ciLower": "Lower limit of the 95 % confidence interval.",
     "ciUpper": "Upper limit of the 95 % confidence interval.",
+    "meannorm": "Divided by the mean over the voxels that have a value.",
+    "zstd": "As z over the voxels that have a value: mean 0, standard deviation 1.",
+    "global": "Metrics of whole graphs.",
+    "nodal": "Metrics of the nodes of graphs.",
+    "globalValues": "Metrics of whole graphs, those of every participant that were compared.",
+    "nodalValues": "Metrics of nodes, those of every participant that were compared.",
 }
 DENOISED = "BOLD series after nuisance regression with the strategy {strategy}."
 PICTURE = "Shown on a report page: {what}."

@@ -21,10 +21,11 @@ from rls_bids.dataset.participants import (
     read_participants,
 )
 from rls_bids.dataset.query import query_group
-from rls_bids.dataset.results import GroupMaps
+from rls_bids.dataset.results import GRAPHED, GroupMaps, lacking_nodes
 from rls_bids.errors import InputDataError
 from rls_bids.measures import MEASURES
 from rls_bids.records import Compared, GroupInput, Note
+from rls_bids.resources.atlases import find_atlas
 from rls_bids.resources.seeds import seeds_asked
 from rls_bids.settings import InputSettings, Settings
 
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOBODY = "No participant has a usable map of the seed {seed}: {reasons}."
+NO_MATRICES = "No participant has a usable matrix of {atlas}: {reasons}."
+NO_MATRICES_HINT = "There are matrices of {found}; choose with --atlases."
+NOTHING = "There is nothing to compare of the measures {names}."
+NOTHING_HINT = "Run the participant level with them first, or choose others with --measures."
+NOT_COMPUTED = "it was not computed"
+NO_MATRIX = "no matrix of this atlas"
 EXCLUDED = "left out by --exclude-participant-label"
 NOT_PROCESSED = "no results of the participant level"
 TOO_LITTLE = "no seed map: {minutes:.1f} minutes and {df} degrees of freedom were left"
@@ -72,6 +79,7 @@ class MapDesign:
     def entities(self) -> dict[str, str]:
         """Entities that all its results share, but the grid."""
         own = {"seed": self.compared.name} if self.compared.seeds else {}
+        own |= {"seg": self.compared.atlas} if self.compared.atlas else {}
         return {
             "task": self.task,
             "denoise": self.strategy,
@@ -144,8 +152,11 @@ def plan_group(settings: Settings) -> GroupPlan:
                 designs.append(_map_design(label, maps, table, absent, strategy, settings))
             except InputDataError as error:
                 unfit.append(Unfit(strategy=strategy, seed=compared.name, error=error))
-    if not designs:
+    if not designs and unfit:
         raise unfit[0].error
+    if not designs:
+        names = ", ".join(settings.measures.names)
+        raise InputDataError(NOTHING.format(names=names), NOTHING_HINT)
     model = naming.camel_label(settings.group.group_column)
     return GroupPlan(model=model, table=table, designs=tuple(designs), unfit=tuple(unfit))
 
@@ -186,12 +197,25 @@ def _why_no_map(root: Path, label: str, strategy: str) -> str:
 
 
 def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
-    """Return what to compare by label: seeds in the order of their table, then local measures."""
+    """Return what to compare by label: seeds as their table has them, local measures, graphs."""
     names = settings.measures.names
     stats = [f"stat-{stat.name}" for name in names for stat in MEASURES[name].stats]
     local = {label: maps.compared[label] for label in stats if label in maps.compared}
+    graphs = _wanted_atlases(maps, settings) if "graphs" in names else {}
     has_seeds = {"seed", "dualregression"} & set(names)
-    return (_wanted_seeds(maps, settings) if has_seeds else {}) | local
+    return (_wanted_seeds(maps, settings) if has_seeds else {}) | local | graphs
+
+
+def _wanted_atlases(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
+    """Return the graphs to compare by label: those of the atlases asked for, if there are any."""
+    found = {label: each for label, each in maps.compared.items() if each.atlas}
+    asked = [find_atlas(text).name for text in settings.measures.atlases] if found else []
+    return {
+        label: found.get(label)
+        or Compared(name=f"graphs of {name}", measure=GRAPHED, resolution="", atlas=name)
+        for name in asked
+        for label in [f"seg-{naming.camel_label(name)}"]
+    }
 
 
 def _wanted_seeds(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
@@ -222,9 +246,15 @@ def _map_design(
     inputs = maps.inputs.get(label, ())
     missing = {**absent, **maps.missing.get(label, {})}
     if not inputs:
-        reasons = "; ".join(dict.fromkeys(missing.values())) or "it was not computed"
-        raise InputDataError(NOBODY.format(seed=label, reasons=reasons))
+        reasons = "; ".join(dict.fromkeys(missing.values())) or NOT_COMPUTED
+        raise _nobody(label, reasons, maps)
+    if maps.compared[label].atlas:
+        missing = dict.fromkeys(table.index, NO_MATRIX) | missing
     result = build_design(inputs, table, settings.group, missing)
+    lacking = lacking_nodes(result.inputs)
+    if lacking:
+        left = [one for one in inputs if one.participant not in lacking]
+        result = build_design(left, table, settings.group, missing | lacking)
     return MapDesign(
         strategy=strategy,
         task=maps.task,
@@ -236,6 +266,17 @@ def _map_design(
             design=result.design.to_numpy(),
             contrast=result.contrast,
         ),
+    )
+
+
+def _nobody(label: str, reasons: str, maps: GroupMaps) -> InputDataError:
+    """Return the error for what no participant has."""
+    if not label.startswith("seg-"):
+        return InputDataError(NOBODY.format(seed=label, reasons=reasons))
+    others = [each.atlas for key, each in maps.compared.items() if each.atlas and key != label]
+    hint = NO_MATRICES_HINT.format(found=", ".join(others)) if others else ""
+    return InputDataError(
+        NO_MATRICES.format(atlas=label.removeprefix("seg-"), reasons=reasons), hint
     )
 
 

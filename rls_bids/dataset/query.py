@@ -154,7 +154,7 @@ def _request(input_settings: InputSettings, bold: BoldSettings, *, hash_content:
 def query_group(
     input_settings: InputSettings, *, denoise: str, space: str, resolution: str
 ) -> GroupMaps:
-    """Find the combined Fisher z maps of all participants that a group model can use.
+    """Find the combined maps and matrices of all participants that a group model can use.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def query_group(
 
 
 def _index_own(root: str) -> list[str]:
-    """Return the relative paths of maps, those that only a sidecar stands for included."""
+    """Return the relative paths of maps and matrices; a sidecar may stand for one."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     indexer = BIDSLayoutIndexer(
@@ -191,7 +191,11 @@ def _index_own(root: str) -> list[str]:
     own = resources.files("rls_bids.dataset") / "entities.json"
     config = ["bids", "derivatives", str(own)]
     layout = BIDSLayout(root, validate=False, indexer=indexer, config=config)
-    listed = layout.get(suffix=["statmap", "boldmap"], return_type="filename")
+    listed = layout.get(suffix=["statmap", "boldmap", "relmat"], return_type="filename")
     _close(layout)
-    maps = (Path(path).relative_to(layout.root).as_posix() for path in listed)
-    return sorted({path.replace(".json", ".nii.gz") for path in maps}, key=natural_key)
+    found = (Path(path).relative_to(layout.root).as_posix() for path in listed)
+    # Tables are not indexed: the sidecar stands for a matrix.
+    return sorted(
+        {path.replace(".json", ".tsv" if "_relmat." in path else ".nii.gz") for path in found},
+        key=natural_key,
+    )

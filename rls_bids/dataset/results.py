@@ -1,6 +1,7 @@
 """Our own results as inputs of a group: which maps fit a request, and what their sidecars say."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rls_bids.dataset.filters import BidsFile, Query, read_filters, select
 from rls_bids.dataset.naming import Parsed, camel_label, derivative, sidecar
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.measures import MEASURES
+from rls_bids.numerics.graph.group import MAX_MISSING
 from rls_bids.records import Compared, GroupInput, Seed
 from rls_bids.resources.templates import NATIVE
 from rls_bids.settings import InputSettings
@@ -20,10 +22,12 @@ TWO_MAPS = "{one} and {other} are of the same session; a group model takes one."
 TWO_MAPS_HINT = "Choose acq, ce or rec in the query bold of a --bids-filter-file."
 MANY_TASKS = "The maps are of the tasks {tasks}; a group model takes one."
 MANY_TASKS_HINT = "Choose with --task-id."
+LACKS_NODES = "no values of the nodes {nodes}, which most participants have"
 BAD_SIDECAR = "{path} lacks what a group model needs, or it is no number ({reason})."
 
 
-SEED_MAP = "seed_map"
+SEED_MAP, MATRIX = "seed_map", "relmat"
+GRAPHED = "pearsoncorrelation"
 SCALES = {
     stat.name: stat.group_scale
     for measure in MEASURES.values()
@@ -40,7 +44,8 @@ _PLACE = ("Kind", "CentreMm", "RadiusMm", "Mask", "Members", "Space")
 class GroupMaps:
     """Our own maps by label, and (by label and participant) why a map is missing.
 
-    Labels are those of seeds, and the names of local maps in front of which stands ``stat-``.
+    Labels are those of seeds, the names of local maps in front of which stands ``stat-``, and
+    those of atlases (of matrices) after ``seg-``.
     ``compared`` says what each is, as the sidecars tell; ``task`` is that of all maps.
     """
 
@@ -55,7 +60,7 @@ def select_maps(
 ) -> list[Parsed]:
     """Return the maps that fit labels, task, strategy and grid (space, resolution).
 
-    Local maps fit on the native grid, whatever the resolution is.
+    Local maps fit on the native grid, whatever the resolution is; matrices have none.
 
     Raises
     ------
@@ -73,11 +78,12 @@ def select_maps(
     chosen = read_filters(input_settings.bids_filter_file).get("bold", {})
     wanted |= {name: labels for name, labels in chosen.items() if name in ("acq", "ce", "rec")}
     excluded = input_settings.exclude_participant_labels
-    of_local = wanted | {"res": (NATIVE,)}
+    grids: Mapping[str, Query] = {SEED_MAP: {}, MATRIX: {"res": ()}}
+    of_local: Query = {"res": (NATIVE,)}
     left = [
         one
         for one in found
-        if _fits(one, wanted if one.product == SEED_MAP else of_local)
+        if _fits(one, wanted | grids.get(one.product, of_local))
         and one.participant not in excluded
     ]
     if not left:
@@ -145,20 +151,29 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
 
 
 def label_of(one: Parsed) -> str:
-    """Return how a map is told from others of its session: its seed, or ``stat-`` and its name."""
+    """Return how a result is told from others of its session: seed, ``stat-…`` or ``seg-…``."""
     entities = dict(one.entities)
+    if one.product == MATRIX:
+        return f"seg-{entities['seg']}"
     return entities["seed"] if one.product == SEED_MAP else f"stat-{entities['stat']}"
 
 
 def is_compared(one: Parsed) -> bool:
-    """Whether a map is the copy by which groups are compared, over all runs of a session."""
+    """Whether this is the copy by which groups are compared, over all runs of a session."""
     entities = dict(one.entities)
+    if one.product == MATRIX:
+        return "run" not in entities and entities["meas"] == GRAPHED
     return "run" not in entities and entities.get("desc", "") == SCALES.get(entities["stat"])
 
 
 def _compared(one: Parsed, metadata: dict[str, Any]) -> Compared:
-    """Return what a map is, as its sidecar tells."""
+    """Return what a map or matrix is, as its sidecar tells."""
     entities = dict(one.entities)
+    if one.product == MATRIX:
+        atlas = str(metadata.get("Processing", {}).get("Atlas", entities["seg"]))
+        return Compared(
+            name=f"graphs of {atlas}", measure=entities["meas"], resolution="", atlas=atlas
+        )
     shared: dict[str, Any] = {
         "measure": entities["stat"],
         "resolution": entities.get("res", ""),
@@ -203,7 +218,32 @@ def _group_input(root: str, path: str, one: Parsed, metadata: dict[str, Any]) ->
             size_mm=str(metadata["Processing"]["Resolution"]),
             processing=canonical_json({**metadata["Processing"], **place}),
             fingerprint=metadata.get("Fingerprint") or content_hash(Path(root) / path),
+            missing_nodes=tuple(metadata.get("MissingNodes", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         file = Path(root) / sidecar(path)
         raise InputDataError(BAD_SIDECAR.format(path=file, reason=error)) from error
+
+
+def lacking_nodes(inputs: Sequence[GroupInput]) -> dict[str, str]:
+    """Return who lacks a node that is compared, and which.
+
+    A node that more than a tenth misses leaves for all; whoever misses another cannot be compared
+    (as :func:`rls_bids.numerics.graph.common_nodes` does it with the matrices themselves).
+
+    Examples
+    --------
+    >>> shared = {"session": None, "path": "", "mean_fd_mm": 0.1, "minutes_kept": 5.0,
+    ...           "degrees_of_freedom": 40, "size_mm": "2", "processing": "{}"}
+    >>> inputs = [GroupInput(participant=f"{n}", **shared) for n in range(9)]
+    >>> inputs += [GroupInput(participant="9", missing_nodes=("a",), **shared)]
+    >>> lacking_nodes(inputs)
+    {'9': 'no values of the nodes a, which most participants have'}
+    """
+    counts = Counter(node for one in inputs for node in set(one.missing_nodes))
+    kept = {node for node, n in counts.items() if n <= MAX_MISSING * len(inputs)}
+    lacking = {
+        one.participant: ", ".join(node for node in one.missing_nodes if node in kept)
+        for one in inputs
+    }
+    return {label: LACKS_NODES.format(nodes=nodes) for label, nodes in lacking.items() if nodes}

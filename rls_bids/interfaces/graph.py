@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from rls_bids.dataset.description import atomic_write
+from rls_bids.interfaces.group_tables import LEVEL
 from rls_bids.interfaces.manifest import load_manifest, save_manifest
 from rls_bids.interfaces.tables import load_table
 
@@ -27,6 +28,12 @@ COLUMNS = (
 )
 MISSING = "n/a"
 TABLES = ("global", "nodal")
+NODAL_PANELS = (
+    ("degree_auc", "degree"),
+    ("clustering_auc", "clustering"),
+    ("nodal_efficiency_auc", "nodal efficiency"),
+    ("betweenness_auc", "betweenness"),
+)
 
 
 class GraphTablesInputSpec(BaseInterfaceInputSpec):
@@ -169,3 +176,82 @@ def read_graph_table(path: str) -> list[Mapping[str, str]]:
 
     with Path(path).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
+
+
+class PlotGroupGraphsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotGroupGraphs`."""
+
+    manifest = File(exists=True, mandatory=True, desc="tables of a group comparison")
+    groups = traits.List(traits.Str(), mandatory=True, desc="first and second group")
+    title = traits.Str(mandatory=True, desc="of the figure")
+    subtitle = traits.Str(mandatory=True, desc="smaller, below the title")
+    base_dir = traits.Str(mandatory=True, desc="output directory")
+    path = traits.Str(mandatory=True, desc="finished relative path")
+
+
+class PlotGroupGraphs(SimpleInterface):
+    """Draw the global metrics of both groups over density."""
+
+    _always_run = True
+    input_spec = PlotGroupGraphsInputSpec
+    output_spec = TraitedSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.figures.graph import plot_group_curves
+
+        entries = {entry["key"]: entry for entry in load_manifest(self.inputs.manifest)}
+        rows = read_graph_table(entries["globalValues"]["file"])
+        words = (self.inputs.title, self.inputs.subtitle)
+        draw = partial(plot_group_curves, rows, self.inputs.groups, *words)
+        atomic_write(Path(self.inputs.base_dir, self.inputs.path), draw)
+        return runtime
+
+
+class PlotGroupNodesInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `PlotGroupNodes`."""
+
+    manifest = File(exists=True, mandatory=True, desc="tables of a group comparison")
+    atlas = traits.Str(mandatory=True, desc="as it was asked for")
+    space = traits.Str(mandatory=True, desc="of the template")
+    template = File(exists=True, mandatory=True, desc="brain of the standard head")
+    title = traits.Str(mandatory=True, desc="of the figure")
+    subtitle = traits.Str(mandatory=True, desc="smaller, below the title")
+    base_dir = traits.Str(mandatory=True, desc="output directory")
+    path = traits.Str(mandatory=True, desc="finished relative path")
+
+
+class PlotGroupNodes(SimpleInterface):
+    """Draw t of some nodal metrics where the nodes are."""
+
+    _always_run = True
+    input_spec = PlotGroupNodesInputSpec
+    output_spec = TraitedSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
+        from rls_bids.figures.nodes import NodeValues, plot_nodes
+        from rls_bids.resources.atlas_grid import parcel_centres
+        from rls_bids.resources.atlases import find_atlas
+        from rls_bids.resources.parcels import load_parcels
+
+        given = self.inputs
+        entries = {entry["key"]: entry for entry in load_manifest(given.manifest)}
+        rows = read_graph_table(entries["nodal"]["file"])
+        atlas = find_atlas(given.atlas)
+        centres = parcel_centres(atlas, given.space)
+        names = [parcel.name for parcel in load_parcels(atlas)]
+        first = (rows[0]["weighting"], rows[0]["sign"])
+        drawn = []
+        for metric, words in NODAL_PANELS:
+            t, survives = np.full(len(names), np.nan), np.zeros(len(names), dtype=bool)
+            for row in rows:
+                is_shown = (row["metric"], row["weighting"], row["sign"]) == (metric, *first)
+                if is_shown and row["node"] in names and row["t"] != MISSING:
+                    place = names.index(row["node"])
+                    t[place], survives[place] = float(row["t"]), float(row["p_fwe"]) <= LEVEL
+            drawn.append(NodeValues(title=words, t=t, survives=survives))
+        text = {"title": given.title, "subtitle": given.subtitle}
+        draw = partial(plot_nodes, drawn, centres, given.template, text)
+        atomic_write(Path(given.base_dir, given.path), draw)
+        return runtime

@@ -19,9 +19,11 @@ from rls_bids.measures import MEASURES
 from rls_bids.records import Note
 from rls_bids.reports.collect import read_crashes
 from rls_bids.reports.comparisons import Comparison, compare_counts, compare_values
+from rls_bids.reports.group_graphs import graph_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage, SeedResult, Table
 from rls_bids.reports.texts import NOTHING, figure_item, number
+from rls_bids.reports.wording import GROUP_GRAPHS
 from rls_bids.settings import Settings
 from rls_bids.workflows.stages import Stage
 
@@ -118,6 +120,7 @@ def collect_group(
         notes=tuple(notes),
         crashes=tuple(read_crashes(root, "group", notes, settings)),
         remarks=tuple(remarks),
+        graphs=tuple(graph_sections(plan.designs, stages, settings)),
     )
 
 
@@ -278,6 +281,8 @@ def _seeds(
     strategies = [each.strategy for each in plan.designs]
     several = len({*strategies, *(each.strategy for each in plan.unfit)}) > 1
     for design in plan.designs:
+        if design.compared.atlas:
+            continue
         strategy, seed = design.key
         name = f"{seed} ({strategy})" if several else seed
         yield _result(name, design, stages[design.key], settings)
@@ -360,12 +365,20 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
     made_by = told.get("Preprocessing", OWN_PREPROCESSING)
     preprocessing = () if made_by == OWN_PREPROCESSING else (made_by,)
     stats = {each.compared.measure for each in plan.designs}
+    atlases = tuple(dict.fromkeys(each.compared.atlas for each in plan.designs))
+    atlases = tuple(atlas for atlas in atlases if atlas)
     made = tuple(
         name
         for name, measure in MEASURES.items()
-        if measure.kind == "local" and stats & {stat.name for stat in measure.stats}
+        if (measure.kind == "local" and stats & {stat.name for stat in measure.stats})
+        or (measure.kind == "atlas" and atlases)
     )
-    facts = Facts(seeds=tuple(seeds.values()), measures=made, preprocessing=preprocessing)
+    facts = Facts(
+        seeds=tuple(seeds.values()),
+        measures=made,
+        preprocessing=preprocessing,
+        group=(GROUP_GRAPHS.format(n=settings.group.n_permutations),) if atlases else (),
+    )
     return known, facts
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIGN_CONVENTION = "Positive t: {first} > {second}; negative t: {second} > {first}."
 HYPOTHESIS = (
-    "Null hypothesis in every voxel: {measure} does not differ between {first} (n = {n_first}) "
+    "Null hypothesis of every test: {measure} does not differ between {first} (n = {n_first}) "
     "and {second} (n = {n_second}){adjusted}. The test is two-sided."
 )
 NOTHING_SURVIVES = "No voxel survives the false discovery rate (q < .05) in {n_voxels} voxels."
@@ -33,7 +33,7 @@ INFLATED = (
     "Effect sizes at peaks are selected for being large and are therefore inflated; do not use "
     "them to plan a study."
 )
-NOT_FITTED = "This seed was not modelled: {reason}."
+NOT_FITTED = "This was not modelled: {reason}."
 UNCORRECTED_ACROSS_MAPS = "p values are corrected over the voxels of each map, not across maps."
 
 _LEVELS = {
@@ -95,7 +95,7 @@ def write_group_page(output_dir: str | Path, page: GroupPage) -> Path:
         hypothesis=hypothesis(page),
         sign=SIGN_CONVENTION.format(first=first, second=second),
         across_maps=UNCORRECTED_ACROSS_MAPS,
-        sections=tuple(_seed_section(seed) for seed in page.seeds),
+        sections=(*(_seed_section(seed) for seed in page.seeds), *page.graphs),
     )
 
 

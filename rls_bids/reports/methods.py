@@ -101,8 +101,9 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
             paragraphs.append(("BOLD", _bold(settings, known)))
         paragraphs += [
             ("Denoising", wording.denoising_text(settings.denoise)),
-            ("Seed connectivity", _seeds(known.seeds)),
         ]
+        if settings.analysis_level != "group" or not _is_without_maps(known):
+            paragraphs.append(("Seed connectivity", _seeds(known.seeds)))
         if known.measures:
             paragraphs.append(("Other measures", _measures(known.measures, settings)))
     done = STAGES if known.finished is None else known.finished
@@ -310,18 +311,18 @@ def _group(settings: Settings, facts: Facts) -> str:
         if group.max_mean_fd_mm is not None
         else ""
     )
-    return " ".join(
-        [
-            "Participants' maps (Fisher z, and each local measure on its scale) were compared "
-            "between two groups by ordinary least "
-            f"squares in every voxel that all of them have{adjusted}: contrast{names} of the "
-            f"column {group.group_column!r}, two-sided.{limit}",
-            "Effect sizes are Hedges g from the adjusted t [@hedges1981] with confidence "
-            "intervals from the noncentral t distribution. p values were corrected over the "
-            "voxels of each map for the false discovery rate [@benjamini1995], not over maps.",
-            *facts.group,
-        ]
-    )
+    compared, corrected = (wording.GROUP_MAPS, wording.GROUP_FDR)
+    if _is_without_maps(facts):
+        compared, corrected = (wording.GROUP_TABLES, "")
+    told = {"adjusted": adjusted, "names": names, "column": group.group_column, "limit": limit}
+    sentences = (compared.format(**told), wording.EFFECT_SIZES, corrected, *facts.group)
+    return " ".join(filter(None, sentences))
+
+
+def _is_without_maps(facts: Facts) -> bool:
+    """Whether the results are tables of parcels alone."""
+    kinds = {MEASURES[name].kind for name in facts.measures}
+    return kinds == {"atlas"} and not facts.seeds
 
 
 def cited_pieces(text: str) -> tuple[tuple[str, Reference | None], ...]:

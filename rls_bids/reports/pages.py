@@ -88,7 +88,7 @@ class GroupPage:
 
     ``groups`` are (first, second): positive t means first > second. ``exclusions`` compares how
     many of each group were left out; ``left_out`` names them with reasons; ``characteristics``
-    compares age, sex and motion of who is in.
+    compares age, sex and motion of who is in. ``graphs`` are the parts on graphs, one an atlas.
     """
 
     name: str
@@ -108,3 +108,4 @@ class GroupPage:
     notes: tuple[Note, ...] = ()
     crashes: tuple[Crash, ...] = ()
     remarks: tuple[str, ...] = ()
+    graphs: tuple[Section, ...] = ()

@@ -117,6 +117,16 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             caption="Colours fade out below |t| = 2. Yellow: the seed. Black: what survives the "
             "false discovery rate.",
         ),
+        "curves": Words(
+            title="Graphs over density",
+            alt="Six global graph metrics over density, a curve with its band for each group",
+            caption="Means of the groups with their 95 % confidence bands, not adjusted.",
+        ),
+        "nodes": Words(
+            title="Nodes that differ",
+            alt="t of nodal graph metrics as dots inside the outline of the brain, four views",
+            caption="Areas under the curves. Ringed: family-wise p ≤ .05 over the nodes.",
+        ),
         "design": Words(
             title="Design matrix",
             alt="The design matrix in grey levels, a row for each participant",

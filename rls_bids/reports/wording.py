@@ -41,6 +41,31 @@ FIELD: Mapping[str, str] = MappingProxyType(
 VOXELS: Mapping[str, str] = MappingProxyType(
     {"native": "the acquired size, the longest edge of all runs rounded up to 0.5 mm"}
 )
+GROUP_MAPS = (
+    "Participants' maps (Fisher z, and each local measure on its scale) were compared between two "
+    "groups by ordinary least squares in every voxel that all of them have{adjusted}: "
+    "contrast{names} of the column {column!r}, two-sided.{limit}"
+)
+GROUP_FDR = (
+    "p values were corrected over the voxels of each map for the false discovery rate "
+    "[@benjamini1995], not over maps."
+)
+GROUP_TABLES = (
+    "Participants' graph metrics were compared between two groups by ordinary least squares"
+    "{adjusted}: contrast{names} of the column {column!r}, two-sided.{limit}"
+)
+EFFECT_SIZES = (
+    "Effect sizes are Hedges g from the adjusted t [@hedges1981] with confidence intervals from "
+    "the noncentral t distribution."
+)
+GROUP_GRAPHS = (
+    "Graphs were measured again on the nodes and densities that all participants have in common "
+    "(nodes missing in more than 10 % left for all). Areas under the curves were compared by the "
+    "same model; residuals of the reduced model were permuted [@freedman1983], {n} times or as "
+    "often as there are distinct permutations, and p values hold family-wise over the global "
+    "metrics, and over the nodes of each nodal metric, by the largest statistic of each "
+    "permutation [@winkler2014]."
+)
 GRAPHS = " They were {weighting}; densities: {densities}; {n} {nulls} null networks a density."
 LOCAL = (
     "Maps of local measures were averaged over runs, weighted by the minutes kept, smoothed with "

@@ -134,3 +134,48 @@ def atlas_metadata(atlas: Atlas, space: str) -> dict[str, Any]:
         "Source": atlas.source,
         "DOI": atlas.doi,
     }
+
+
+def parcel_centres(atlas: Atlas, space: str) -> Floats:
+    """Return where to draw each parcel: the centre of its sphere, or the mean of its voxels.
+
+    Parameters
+    ----------
+    atlas : Atlas
+    space : str
+        Of the picture.
+
+    Returns
+    -------
+    (n_parcels, 3) array
+        RAS+ mm in ``space``, in the order of :func:`rls_bids.resources.parcels.load_parcels`;
+        NaN for a parcel without voxels.
+
+    Raises
+    ------
+    UsageError, WorkflowError
+        As :func:`rls_bids.resources.parcels.load_parcels`.
+
+    Examples
+    --------
+    >>> from rls_bids.resources.atlases import find_atlas
+    >>> parcel_centres(find_atlas("Power264"), "MNI152NLin6Asym").shape
+    (264, 3)
+    """
+    parcels = load_parcels(atlas)
+    if atlas.kind == "spheres":
+        centres = np.array([parcel.centre_mm for parcel in parcels], dtype=float)
+    else:
+        labels, affine = load_labels(atlas)
+        inside = labels > 0
+        points, own = voxel_points(inside, affine), labels[inside]
+        indices = np.array([parcel.index for parcel in parcels])
+        size = int(max(own.max(), indices.max())) + 1
+        counts = np.bincount(own, minlength=size)[indices]
+        sums = [np.bincount(own, points[:, axis], size)[indices] for axis in range(3)]
+        is_there = counts > 0
+        centres = np.full((len(parcels), 3), np.nan)
+        centres[is_there] = np.stack(sums, axis=1)[is_there] / counts[is_there, None]
+    known = np.isfinite(centres).all(axis=1)
+    centres[known] = points_to_space(centres[known], atlas.space, space)
+    return centres

@@ -120,6 +120,7 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "measures.n_nulls": ("--n-nulls", 0, True, "0 (no null networks) or more"),
     "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),
     "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
+    "group.n_permutations": ("--n-permutations", 1, True, "1 or more resamplings"),
     "run.n_cpus": ("--n-cpus", 1, True, "1 or more"),
     "run.omp_nthreads": ("--omp-nthreads", 1, True, "1 or more"),
     "run.mem_gb": ("--mem", 0, False, "more than 0"),

@@ -118,6 +118,7 @@ class GroupSettings:
     contrast: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ("age", "sex", "mean_fd")
     max_mean_fd_mm: float | None = None
+    n_permutations: int = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The group graph: one general linear model a seed, without what is finished already."""
+"""The group graph: one model a seed, measure or atlas, without what is finished already."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,7 +16,8 @@ from rls_bids.interfaces.group import CLUSTER_COLUMNS, FitGroupMaps
 from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.numerics import clusters, effects, glm
 from rls_bids.records import Template
-from rls_bids.settings import RunSettings
+from rls_bids.settings import Settings
+from rls_bids.workflows.group_graphs import graph_stage, init_graph_model_wf
 from rls_bids.workflows.sinks import add_figure_sink, add_sink, node_name
 from rls_bids.workflows.stages import Place, Product, Stage
 
@@ -46,9 +47,16 @@ def map_key(stat: str, desc: str | None) -> str:
     return f"{stat}_{desc}" if desc else stat
 
 
-def group_stages(plan: GroupPlan, place: Place) -> dict[tuple[str, str], Stage]:
-    """Return what each comparison writes, by strategy and seed."""
-    return {design.key: _stage(design, plan.model, place) for design in plan.designs}
+def group_stages(
+    plan: GroupPlan, place: Place, settings: Settings
+) -> dict[tuple[str, str], Stage]:
+    """Return what each comparison writes, by strategy and what is compared."""
+    return {
+        design.key: graph_stage(design, plan.model, place, settings)
+        if design.compared.atlas
+        else _stage(design, plan.model, place)
+        for design in plan.designs
+    }
 
 
 def _stage(design: MapDesign, model: str, place: Place) -> Stage:
@@ -93,15 +101,20 @@ def init_group_wf(
     stages: Mapping[tuple[str, str], Stage],
     template: Template,
     place: Place,
-    run: RunSettings,
+    settings: Settings,
     log_dir: str,
 ) -> pe.Workflow:
     """Build one model, sinks and a figure for every unfinished comparison."""
-    workflow = pe.Workflow(name=node_name("group", plan.model), base_dir=run.work_dir)
+    workflow = pe.Workflow(name=node_name("group", plan.model), base_dir=settings.run.work_dir)
     for design in plan.designs:
         stage = stages[design.key]
-        if not stage.is_finished(place.output_dir):
-            workflow.add_nodes([init_seed_model_wf(design, stage, plan.model, template, place)])
+        if stage.is_finished(place.output_dir):
+            continue
+        if design.compared.atlas:
+            made = init_graph_model_wf(design, stage, plan.model, template, place, settings)
+        else:
+            made = init_seed_model_wf(design, stage, plan.model, template, place)
+        workflow.add_nodes([made])
     set_crash_dir(workflow, log_dir)
     return workflow
 

@@ -30,6 +30,11 @@ ANAT_FIELDS = (
 )
 GRID_FIELDS = ("mask_std", "GM_std", "WM_std", "CSF_std", "dseg_std")
 MEASURES = "measures_"
+LOCAL_SERIES = (
+    ("outputnode.local_series", "series"),
+    ("outputnode.local_mask", "mask"),
+    ("outputnode.confounds", "confounds"),
+)
 TISSUES_STD = ("GM_std", "WM_std", "CSF_std")
 
 
@@ -159,12 +164,10 @@ def _add_run(
             ]
         )
         if local:
-            slug = f"local_{node_name(strategy)}_{index}"
-            on_local = local_denoising(run, strategy, settings.denoise, name=slug)
-            handed_on = [("local_series", "series"), ("local_mask", "mask")]
-            handed_on.append(("confounds", "confounds"))
-            fields = [(f"outputnode.{field}", own) for field, own in handed_on]
-            workflow.connect([(bold, on_local, fields)])
+            on_local = local_denoising(
+                run, strategy, settings.denoise, name=f"local_{node_name(strategy)}_{index}"
+            )
+            workflow.connect([(bold, on_local, [*LOCAL_SERIES])])
 
 
 def _add_quality(

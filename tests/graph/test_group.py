@@ -317,7 +317,7 @@ def test_one_seed_that_cannot_be_compared_stops_no_other(
     assert run(bids, out, "--covariates", "none") == 1
     assert "SN_aIns_L (acompcor) was not modelled" in capfd.readouterr().err
     page = (out / "group/model-group.html").read_text(encoding="utf-8")
-    assert "This seed was not modelled" in page
+    assert "This was not modelled" in page
     assert load(out, "stat-t").max() > 5
     assert walk(out) == []
 

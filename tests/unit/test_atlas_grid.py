@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rls_bids.numerics.resample import voxel_points
-from rls_bids.resources.atlas_grid import atlas_metadata, labels_on_grid
+from rls_bids.resources.atlas_grid import atlas_metadata, labels_on_grid, parcel_centres
 from rls_bids.resources.atlases import find_atlas
 from rls_bids.resources.grids import standard_grid
 from rls_bids.resources.parcels import load_labels, load_parcels
@@ -159,3 +159,20 @@ def test_harvard_oxford_agrees_with_its_seed_region():
     region = region_on_grid(f"HarvardOxford:{side} Thalamus", SHAPE, AFFINE, NEW_SPACE)
     dice = 2 * (parcel & region).sum() / (parcel.sum() + region.sum())
     assert dice > 0.9
+
+
+@pytest.mark.parametrize("name", ["Seitzman300", "AAL3"])
+def test_centres_of_parcels_are_those_on_the_grid(name):
+    atlas = find_atlas(name)
+    found = parcel_centres(atlas, NEW_SPACE)
+    expected = centroids(labels_on_grid(atlas, SHAPE, AFFINE, NEW_SPACE), AFFINE)
+    parcels = load_parcels(atlas)
+    distance = [
+        np.linalg.norm(centre - expected[parcel.index])
+        for parcel, centre in zip(parcels, found, strict=True)
+        if parcel.index in expected
+    ]
+    assert len(distance) > 0.95 * len(parcels)
+    assert np.median(distance) < 1.2  # of voxels of 2 mm; spheres that overlap share voxels
+    sided = [(p, c) for p, c in zip(parcels, found, strict=True) if p.hemisphere]
+    assert all((centre[0] < 0) == (parcel.hemisphere == "L") for parcel, centre in sided)

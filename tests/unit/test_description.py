@@ -260,7 +260,8 @@ def test_description_files(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (tree / "descriptions.tsv").read_text(encoding="utf-8").splitlines()
     assert rows[0] == "desc_id\tdescription"
     labels = [row.split("\t")[0] for row in rows[1:]]
-    expected = ["brain", "brainmask", "confounds", "denoisedAcompcor", "hmc", "preproc"]
+    expected = ["brain", "brainmask", "confounds", "denoisedAcompcor", "global", "hmc"]
+    expected.append("preproc")
     assert labels == [f"desc-{label}" for label in expected]
     before = {path: path.stat().st_mtime_ns for path in tree.iterdir() if path.is_file()}
     description.write_dataset_description(tree, raw, "0.1.0")

@@ -13,7 +13,7 @@ import pytest
 from rls_bids.dataset import naming
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
-from rls_bids.reports import html, methods, pages, texts
+from rls_bids.reports import html, methods, pages, texts, wording
 from rls_bids.reports.collect import NOT_FINISHED, collect_participant
 from rls_bids.resources import default_seeds
 from rls_bids.settings import (
@@ -285,7 +285,8 @@ def test_every_citation_has_a_complete_reference(settings):
     everything = replace(settings, analysis_level="group", denoise=denoise)
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
     kinds, others = ("phasediff", "opposed"), tuple(MEASURES)[1:]
-    mapped = methods.Facts(distortion=kinds, echoes=(3,), measures=others)
+    compared = (wording.GROUP_GRAPHS.format(n=5000),)
+    mapped = methods.Facts(distortion=kinds, echoes=(3,), measures=others, group=compared)
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 

@@ -1,0 +1,162 @@
+"""The group graph of one atlas: graphs on what all have in common, tests, tables, a picture."""
+
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from rls_bids.dataset import naming
+from rls_bids.dataset.description import bids_uri, fingerprint
+from rls_bids.dataset.group import MapDesign, design_path
+from rls_bids.interfaces.graph import PlotGroupGraphs, PlotGroupNodes
+from rls_bids.interfaces.group_graphs import GroupGraphs
+from rls_bids.interfaces.group_tables import COLUMNS
+from rls_bids.interfaces.sink import WriteManifest
+from rls_bids.measures import MEASURES
+from rls_bids.numerics import columns, effects, exchangeability, family, glm, permutation
+from rls_bids.records import Template
+from rls_bids.resources.atlases import find_atlas
+from rls_bids.settings import Settings
+from rls_bids.workflows.local import options_of
+from rls_bids.workflows.sinks import node_name
+from rls_bids.workflows.stages import Place, Product, Stage
+
+MEASURE = MEASURES["graphs"]
+VERSION = ".".join(
+    (
+        MEASURE.version,
+        *(kernel.VERSION for kernel in (columns, effects, exchangeability, family, glm)),
+        permutation.VERSION,
+    )
+)
+FIGURES = ("curves", "nodes")
+WORDS = {
+    "global": "Group comparison of metrics of whole graphs: areas under their curves over the "
+    "common densities, on the common nodes.",
+    "nodal": "Group comparison of metrics of nodes: areas under their curves over the common "
+    "densities, on the common nodes.",
+    "globalValues": "What was compared: metrics of every participant's whole graphs, on the "
+    "common nodes, at the common densities.",
+    "nodalValues": "What was compared: areas under the curves of every participant's nodes, "
+    "a column for each node.",
+}
+
+
+def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings) -> Stage:
+    """Return what the comparison of the graphs of one atlas writes."""
+    result = design.result
+    first, second = result.groups
+    options = options_of(MEASURE, settings)
+    seed, n_permutations = settings.run.random_seed, settings.group.n_permutations
+    stamp = fingerprint(
+        data=design.fingerprint,
+        options=options,
+        random_seed=seed,
+        n_permutations=n_permutations,
+        version=VERSION,
+    )
+    files = [one.path for one in result.inputs]
+    files.append(str(Path(place.output_dir, design_path(design, model))))
+    about: dict[str, object] = {
+        "Contrast": f"{first} > {second}",
+        "NumberOfParticipants": {first: result.n_first, second: result.n_second},
+        "Measure": {"Name": MEASURE.name, "Version": MEASURE.version, **options},
+        "ResamplingsRequested": n_permutations,
+        "RandomSeed": seed,
+        "Sources": [bids_uri(file, place.output_dir, place.bids_dir) for file in files],
+        "Fingerprint": stamp,
+    }
+    names: dict[str, Any] = design.entities
+    products = tuple(
+        Product(
+            key=key,
+            path=naming.group_table(model, "roi", desc=key, **names),
+            metadata={"Description": WORDS[key], **told, **about},
+        )
+        for key, told in COLUMNS.items()
+    )
+    figures = tuple(naming.group_figure(model, what, **names) for what in FIGURES)
+    return Stage(fingerprint=stamp, products=products, figures=figures)
+
+
+def init_graph_model_wf(
+    design: MapDesign,
+    stage: Stage,
+    model: str,
+    template: Template,
+    place: Place,
+    settings: Settings,
+) -> pe.Workflow:
+    """Build the comparison of the graphs of one atlas."""
+    workflow = pe.Workflow(name=node_name("model", *design.key))
+    result = design.result
+    first, second = result.groups
+    compare = pe.Node(
+        GroupGraphs(
+            in_files=[one.path for one in result.inputs],
+            labels=[one.participant for one in result.inputs],
+            groups=[first if is_first else second for is_first in result.design.iloc[:, 0]],
+            design_file=str(Path(place.output_dir, design_path(design, model))),
+            contrast=list(result.contrast),
+            n_first=result.n_first,
+            n_second=result.n_second,
+            options=options_of(MEASURE, settings),
+            random_seed=settings.run.random_seed,
+            n_permutations=settings.group.n_permutations,
+            version=VERSION,
+        ),
+        name="graphs",
+        mem_gb=1,
+    )
+    sink = pe.Node(
+        WriteManifest(
+            base_dir=place.output_dir,
+            paths={product.key: product.path for product in stage.products},
+            metadata={product.key: product.metadata for product in stage.products},
+        ),
+        name="ds_tables",
+        run_without_submitting=True,
+    )
+    for node in (sink, *_pictures(design, stage, template, place, settings)):
+        workflow.connect([(compare, node, [("manifest", "manifest")])])
+    return workflow
+
+
+def _pictures(
+    design: MapDesign, stage: Stage, template: Template, place: Place, settings: Settings
+) -> tuple[pe.Node, pe.Node]:
+    """Return the nodes that draw curves by group, and the nodes that differ."""
+    result = design.result
+    first, second = result.groups
+    subtitle = f"n = {result.n_first} and {result.n_second}, {design.strategy}"
+    curves = pe.Node(
+        PlotGroupGraphs(
+            groups=[first, second],
+            title=f"Graphs of {design.compared.atlas}: {first} and {second}",
+            subtitle=subtitle,
+            base_dir=place.output_dir,
+            path=stage.figures[0],
+        ),
+        name="figure",
+        mem_gb=0.5,
+    )
+    nodes = pe.Node(
+        PlotGroupNodes(
+            atlas=_asked(design.compared.atlas, settings),
+            space=place.space,
+            template=template.brain,
+            title=f"Nodes of {design.compared.atlas}: {first} > {second}",
+            subtitle=subtitle,
+            base_dir=place.output_dir,
+            path=stage.figures[1],
+        ),
+        name="figure_nodes",
+        mem_gb=0.5,
+    )
+    return curves, nodes
+
+
+def _asked(name: str, settings: Settings) -> str:
+    """Return how the atlas was asked for: its name, or where its file is."""
+    known = {naming.camel_label(find_atlas(text).name): text for text in settings.measures.atlases}
+    return known[naming.camel_label(name)]
