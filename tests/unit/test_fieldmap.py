@@ -135,6 +135,8 @@ def test_distortion_is_undone_whatever_the_encoding(scene, measured, towards, co
     assert error.mean() <= 0.75
     assert np.percentile(error, 95) <= 2.0
     assert error.mean() <= planted[far].mean() / 4
+    wrong = np.abs((-found - truth) * per_hz * spacing)[far]
+    assert wrong.mean() >= 1.8 * planted[far].mean()
     # The right sign shows the head as it is, the wrong one is worse than none.
     away = [
         np.abs(unwarp(stored, factor * per_hz * found, axis) - still)[far].mean()
