@@ -47,6 +47,11 @@ DROPPED = (
     "{path}: the first {n} volumes are left out ({n_marked} are marked as not in steady state)."
 )
 INTERPOLATED = "{path} has {found}; it is interpolated onto the output grid, {expected}."
+NO_LOCAL = (
+    "{path}: local measures (ALFF, ReHo, degree centrality) are not made, because the voxel size "
+    "of the acquisition is not known: neither {bids_dir} has the raw series nor the data set an "
+    "image of it outside standard space."
+)
 INFLATED = (
     "{path} may be finer than acquired and there is no series with res-native or without res-: "
     "local measures come from it, and regional homogeneity is too high by that interpolation."
@@ -104,7 +109,7 @@ def check_prepared(
         n_dropped = max(settings.bold.dummy_scans or 0, n_marked)
         _check_columns(files.confounds, table, n_dropped, settings)
         _check_length(path, header.shape[3], n_dropped)
-        notes += _local_notes(files, local, generator, settings)
+        notes += _local_notes(files, local, generator, voxel_size_mm, settings)
         content = _content(files, local, metadata) if hash_content else ""
         notes += _grid_notes(path, header, voxel_size_mm, settings)
     except InputDataError as error:
@@ -136,14 +141,22 @@ def check_prepared(
 
 
 def _local_notes(
-    files: PreparedFiles, local: PreparedFiles, generator: str, settings: Settings
+    files: PreparedFiles,
+    local: PreparedFiles,
+    generator: str,
+    voxel_size_mm: float | None,
+    settings: Settings,
 ) -> list[str]:
     """Check the series of the local measures, and say when it is not on the acquired grid."""
-    if local.bold != files.bold:
-        _checked_images(replace(local, confounds=files.confounds), generator)
+    path = files.bold.path
+    if not any(MEASURES[name].kind == "local" for name in settings.measures.names):
         return []
-    is_asked = any(MEASURES[name].kind == "local" for name in settings.measures.names)
-    return [INFLATED.format(path=files.bold.path)] if is_asked else []
+    if voxel_size_mm is None:
+        return [NO_LOCAL.format(path=path, bids_dir=settings.input.bids_dir)]
+    if local.bold == files.bold:
+        return [INFLATED.format(path=path)]
+    _checked_images(replace(local, confounds=files.confounds), generator)
+    return []
 
 
 def _known(value: Any, kind: Any) -> Any:  # noqa: ANN401 - a value of a sidecar

@@ -167,7 +167,6 @@ def test_a_series_on_the_output_grid_needs_no_interpolation(tmp_path: Path) -> N
     assert not any(like(n.message, prepared_checks.INTERPOLATED) for n in participants[0].notes)
     run = only_run(participants)
     assert (run.local_bold, run.local_mask) == (run.bold, run.mask)
-    assert any(like(n.message, prepared_checks.INFLATED) for n in participants[0].notes)
 
 
 def test_the_later_of_two_data_sets_wins(tmp_path: Path) -> None:
