@@ -7,11 +7,11 @@ from nipype.pipeline import engine as pe
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.interfaces.graph import TABLES, GraphTables, PlotGraph
-from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.measures import MEASURES
 from rls_bids.records import Session
 from rls_bids.settings import Settings
 from rls_bids.workflows.local import options_of
+from rls_bids.workflows.sinks import stage_sink
 from rls_bids.workflows.stage import Place, Stage, make_product
 
 MEASURE = MEASURES["graphs"]
@@ -94,15 +94,7 @@ def add_graph(
         name=matrices.name.replace("matrices", "graphs"),
         mem_gb=0.5,
     )
-    sink = pe.Node(
-        WriteManifest(
-            base_dir=place.output_dir,
-            paths={product.key: product.path for product in stage.products},
-            metadata={product.key: product.metadata for product in stage.products},
-        ),
-        name=f"ds_{graph.name}",
-        run_without_submitting=True,
-    )
+    sink = stage_sink(stage, place, name=f"ds_{graph.name}")
     plot = pe.Node(
         PlotGraph(base_dir=place.output_dir, path=stage.figures[0], atlas=atlas),
         name=f"figure_{graph.name}",

@@ -13,12 +13,11 @@ from rls_bids.dataset.group import GroupPlan, MapDesign, design_path
 from rls_bids.engine.crashes import set_crash_dir
 from rls_bids.interfaces.figures import PlotGroupMap
 from rls_bids.interfaces.group import CLUSTER_COLUMNS, FitGroupMaps
-from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.numerics import clusters, effects, glm
 from rls_bids.records import Template
 from rls_bids.settings import Settings
 from rls_bids.workflows.group_graphs import graph_stage, init_graph_model_wf
-from rls_bids.workflows.sinks import add_figure_sink, add_sink, node_name
+from rls_bids.workflows.sinks import add_figure_sink, add_sink, manifest_sink, node_name
 from rls_bids.workflows.stages import Place, Product, Stage
 
 VERSION = f"{glm.VERSION}.{effects.VERSION}.{clusters.VERSION}"
@@ -149,15 +148,7 @@ def init_seed_model_wf(
         mem_gb=1,
     )
     images = [product for product in stage.products if product.key != "clusters"]
-    maps = pe.Node(
-        WriteManifest(
-            base_dir=place.output_dir,
-            paths={product.key: product.path for product in images},
-            metadata={product.key: product.metadata for product in images},
-        ),
-        name="ds_maps",
-        run_without_submitting=True,
-    )
+    maps = manifest_sink({each.key: each for each in images}, place, name="ds_maps")
     workflow.connect([(fit, maps, [("manifest", "manifest")])])
     workflow.connect([(fit, plot, [("manifest", "manifest")])])
     add_sink(workflow, stage.product("clusters"), place, fit, "clusters")

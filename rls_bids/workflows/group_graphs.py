@@ -11,14 +11,13 @@ from rls_bids.dataset.group import MapDesign, design_path
 from rls_bids.interfaces.graph import PlotGroupGraphs, PlotGroupNodes
 from rls_bids.interfaces.group_graphs import GroupGraphs
 from rls_bids.interfaces.group_tables import COLUMNS
-from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import columns, effects, exchangeability, family, glm, permutation
 from rls_bids.records import Template
 from rls_bids.resources.atlases import find_atlas
 from rls_bids.settings import Settings
 from rls_bids.workflows.local import options_of
-from rls_bids.workflows.sinks import node_name
+from rls_bids.workflows.sinks import node_name, stage_sink
 from rls_bids.workflows.stages import Place, Product, Stage
 
 MEASURE = MEASURES["graphs"]
@@ -108,15 +107,7 @@ def init_graph_model_wf(
         name="graphs",
         mem_gb=1,
     )
-    sink = pe.Node(
-        WriteManifest(
-            base_dir=place.output_dir,
-            paths={product.key: product.path for product in stage.products},
-            metadata={product.key: product.metadata for product in stage.products},
-        ),
-        name="ds_tables",
-        run_without_submitting=True,
-    )
+    sink = stage_sink(stage, place, name="ds_tables")
     for node in (sink, *_pictures(design, stage, template, place, settings)):
         workflow.connect([(compare, node, [("manifest", "manifest")])])
     return workflow

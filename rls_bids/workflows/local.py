@@ -9,14 +9,13 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.interfaces.denoise import Denoise
 from rls_bids.interfaces.local import LocalMaps, PlotLocalMaps, map_key
-from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import local, resample
 from rls_bids.records import BoldRun, Measure, PreparedRun, Session, Template
 from rls_bids.settings import DenoiseSettings, Settings
 from rls_bids.workflows.metadata import preprocessing_of, processing_of
 from rls_bids.workflows.nuisance import VERSION, regression_inputs
-from rls_bids.workflows.sinks import node_name
+from rls_bids.workflows.sinks import node_name, stage_sink
 from rls_bids.workflows.stage import Place, Stage, common_entities, make_product
 
 LOCAL_FIELDS = ("local_denoised", "local_unfiltered", "local_mask", "sample_mask")
@@ -144,15 +143,7 @@ def add_local_measures(
     for name, stage in stages.items():
         measure = MEASURES[name]
         maps = _maps_node(measure, session, place, settings)
-        sink = pe.Node(
-            WriteManifest(
-                base_dir=place.output_dir,
-                paths={product.key: product.path for product in stage.products},
-                metadata={product.key: product.metadata for product in stage.products},
-            ),
-            name=node_name("ds", name),
-            run_without_submitting=True,
-        )
+        sink = stage_sink(stage, place, name=node_name("ds", name))
         plots = pe.Node(
             PlotLocalMaps(
                 template=template.brain,

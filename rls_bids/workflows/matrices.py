@@ -12,13 +12,12 @@ from rls_bids.dataset.description import fingerprint
 from rls_bids.interfaces.atlas import MATRIX_KEYS, MATRIX_VERSION, SERIES_VERSION, ParcelSeries
 from rls_bids.interfaces.atlas import Matrices as ComputeMatrices
 from rls_bids.interfaces.matrix_figure import PlotMatrix
-from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.records import Atlas, BoldRun, PreparedRun, Session
 from rls_bids.resources.atlases import atlas_content, find_atlas
 from rls_bids.settings import Settings
 from rls_bids.workflows.graphs import add_graph, graph_stage
 from rls_bids.workflows.metadata import preprocessing_of, processing_of
-from rls_bids.workflows.sinks import node_name
+from rls_bids.workflows.sinks import node_name, stage_sink
 from rls_bids.workflows.stage import Place, Stage, common_entities, make_product
 
 SERIES = {
@@ -194,7 +193,11 @@ def add_atlases(
                         [("outputnode.mask", "mask")],
                     ),
                     *((series, lists[f], [(f, f"in{index + 1}")]) for f in lists),
-                    (series, _sink(stage, place, f"{series.name}_ds"), [("manifest", "manifest")]),
+                    (
+                        series,
+                        stage_sink(stage, place, name=f"{series.name}_ds"),
+                        [("manifest", "manifest")],
+                    ),
                 ]
             )
         measures.connect([(select, matrices, [("selected", "selected")])])
@@ -217,19 +220,6 @@ def _add_matrix_outputs(
         name=f"figure_{matrices.name}",
         mem_gb=0.5,
     )
-    sink = _sink(stage, place, f"ds_{matrices.name}")
+    sink = stage_sink(stage, place, name=f"ds_{matrices.name}")
     for node in (sink, plot):
         measures.connect([(matrices, node, [("manifest", "manifest")])])
-
-
-def _sink(stage: Stage, place: Place, name: str) -> pe.Node:
-    """Return the node that writes the files of a manifest."""
-    return pe.Node(
-        WriteManifest(
-            base_dir=place.output_dir,
-            paths={product.key: product.path for product in stage.products},
-            metadata={product.key: product.metadata for product in stage.products},
-        ),
-        name=name,
-        run_without_submitting=True,
-    )

@@ -10,12 +10,11 @@ from rls_bids.interfaces.denoise import SelectRuns
 from rls_bids.interfaces.dualregression import DualRegression
 from rls_bids.interfaces.figures import PlotSeedMaps
 from rls_bids.interfaces.measure import SeedMaps
-from rls_bids.interfaces.sink import WriteManifest
 from rls_bids.records import Seed, Session, Template
 from rls_bids.settings import Settings
 from rls_bids.workflows.local import LOCAL_FIELDS
 from rls_bids.workflows.seeds import NETWORK_VERSION, SEED_VERSION, needed_for
-from rls_bids.workflows.sinks import node_name
+from rls_bids.workflows.sinks import manifest_sink, node_name
 from rls_bids.workflows.stages import Place, Stage
 
 RUN_FIELDS = ("denoised", "smoothed", "mask", "tsnr", "status")
@@ -91,16 +90,10 @@ def _add_network(
         name=node_name("seed", network),
         mem_gb=2,
     )
-    products = [(label, product) for label in chosen for product in stages[label].products]
-    sink = pe.Node(
-        WriteManifest(
-            base_dir=place.output_dir,
-            paths={f"{label}:{product.key}": product.path for label, product in products},
-            metadata={f"{label}:{product.key}": product.metadata for label, product in products},
-        ),
-        name=node_name("ds", network),
-        run_without_submitting=True,
-    )
+    products = {
+        f"{label}:{product.key}": product for label in chosen for product in stages[label].products
+    }
+    sink = manifest_sink(products, place, name=node_name("ds", network))
     plots = pe.Node(
         PlotSeedMaps(
             template=template.brain,

@@ -1,11 +1,13 @@
 """Nodes that write: names and sidecars come finished from the stages."""
 
+from collections.abc import Mapping
+
 from nipype.pipeline import engine as pe
 
 from rls_bids.dataset.naming import camel_label
 from rls_bids.interfaces.bold import UnmaskSeries
-from rls_bids.interfaces.sink import WriteDerivative
-from rls_bids.workflows.stage import Place, Product
+from rls_bids.interfaces.sink import WriteDerivative, WriteManifest
+from rls_bids.workflows.stage import Place, Product, Stage
 
 
 def add_sink(
@@ -37,6 +39,24 @@ def add_series_sink(
     workflow.connect(*series, unmask, "series")
     workflow.connect(*mask, unmask, "mask")
     add_sink(workflow, product, place, unmask, "out_file")
+
+
+def manifest_sink(products: Mapping[str, Product], place: Place, *, name: str) -> pe.Node:
+    """Return the node that writes the files of a manifest, `products` by their keys there."""
+    return pe.Node(
+        WriteManifest(
+            base_dir=place.output_dir,
+            paths={key: product.path for key, product in products.items()},
+            metadata={key: product.metadata for key, product in products.items()},
+        ),
+        name=name,
+        run_without_submitting=True,
+    )
+
+
+def stage_sink(stage: Stage, place: Place, *, name: str) -> pe.Node:
+    """Return the node that writes every product of a stage."""
+    return manifest_sink({each.key: each for each in stage.products}, place, name=name)
 
 
 def add_figure_sink(
