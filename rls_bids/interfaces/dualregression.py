@@ -4,31 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
-    InputMultiObject,
     SimpleInterface,
     TraitedSpec,
-    traits,
 )
 
 from rls_bids.dataset.description import read_json
 from rls_bids.interfaces.manifest import save_manifest
-from rls_bids.interfaces.measure import load_runs, save_maps, seed_record, session_metadata
-
-
-class DualRegressionInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `DualRegression`; the lists have one entry a usable run."""
-
-    denoised = InputMultiObject(File(exists=True), mandatory=True, desc="residuals, .npy")
-    smoothed = InputMultiObject(File(exists=True), mandatory=True, desc="smoothed residuals")
-    mask = InputMultiObject(File(exists=True), mandatory=True, desc="voxels of the series")
-    tsnr = InputMultiObject(File(exists=True), mandatory=True, desc="before denoising, .npy")
-    status = InputMultiObject(File(exists=True), mandatory=True, desc="what is left, .json")
-    space = traits.Str(mandatory=True, desc="standard space of the series")
-    seeds = traits.List(traits.Dict(), mandatory=True, desc="records of all maps of the file")
-    wanted = traits.List(traits.Str(), mandatory=True, desc="names of the maps to write")
-    version = traits.Str(mandatory=True, desc="kernel version")
+from rls_bids.interfaces.measure import (
+    RunsInputSpec,
+    load_runs,
+    save_maps,
+    seed_record,
+    session_metadata,
+)
 
 
 class DualRegressionOutputSpec(TraitedSpec):
@@ -40,7 +29,7 @@ class DualRegressionOutputSpec(TraitedSpec):
 class DualRegression(SimpleInterface):
     """Fit network maps to each run and combine their maps over the runs of a session."""
 
-    input_spec = DualRegressionInputSpec
+    input_spec = RunsInputSpec
     output_spec = DualRegressionOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:

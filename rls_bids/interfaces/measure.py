@@ -33,21 +33,26 @@ def seed_record(plain: Mapping[str, Any]) -> Seed:
     return Seed(**values)
 
 
-class SeedMapsInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `SeedMaps`; the lists have one entry a usable run."""
+class RunsInputSpec(BaseInterfaceInputSpec):
+    """What nodes with a map a seed are given; the lists have one entry a usable run."""
 
     denoised = InputMultiObject(File(exists=True), mandatory=True, desc="residuals, .npy")
     smoothed = InputMultiObject(File(exists=True), mandatory=True, desc="smoothed residuals")
     mask = InputMultiObject(File(exists=True), mandatory=True, desc="voxels of the series")
     tsnr = InputMultiObject(File(exists=True), mandatory=True, desc="before denoising, .npy")
     status = InputMultiObject(File(exists=True), mandatory=True, desc="what is left, .json")
-    GM_std = File(exists=True, desc="probability on the standard grid, if known")
-    WM_std = File(exists=True, desc="probability on the standard grid, if known")
-    CSF_std = File(exists=True, desc="probability on the standard grid, if known")
     space = traits.Str(mandatory=True, desc="standard space of the series")
     seeds = traits.List(traits.Dict(), mandatory=True, desc="records as plain dictionaries")
     wanted = traits.List(traits.Str(), mandatory=True, desc="names of the seeds to write")
     version = traits.Str(mandatory=True, desc="kernel version")
+
+
+class SeedMapsInputSpec(RunsInputSpec):
+    """Inputs of `SeedMaps`."""
+
+    GM_std = File(exists=True, desc="probability on the standard grid, if known")
+    WM_std = File(exists=True, desc="probability on the standard grid, if known")
+    CSF_std = File(exists=True, desc="probability on the standard grid, if known")
 
 
 class SeedMapsOutputSpec(TraitedSpec):

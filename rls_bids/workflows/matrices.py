@@ -183,21 +183,15 @@ def add_atlases(
                 name=node_name("parcels", slug, name, str(index)),
                 mem_gb=1,
             )
+            sink = stage_sink(stage, place, name=f"{series.name}_ds")
             denoise = workflow.get_node(f"denoise_{slug}_{index}")
+            bold = workflow.get_node(f"bold_{index}")
             workflow.connect(
                 [
                     (denoise, series, [("outputnode.denoised", "denoised")]),
-                    (
-                        workflow.get_node(f"bold_{index}"),
-                        series,
-                        [("outputnode.mask", "mask")],
-                    ),
+                    (bold, series, [("outputnode.mask", "mask")]),
                     *((series, lists[f], [(f, f"in{index + 1}")]) for f in lists),
-                    (
-                        series,
-                        stage_sink(stage, place, name=f"{series.name}_ds"),
-                        [("manifest", "manifest")],
-                    ),
+                    (series, sink, [("manifest", "manifest")]),
                 ]
             )
         measures.connect([(select, matrices, [("selected", "selected")])])
