@@ -287,7 +287,8 @@ class Measure:
     ``kind`` is ``"seed"``, ``"network"`` (maps like those of seeds, by dual regression),
     ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value of its own,
     computed by ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the
-    settings named in ``options``, smoothed afterwards.
+    settings named in ``options``, smoothed afterwards;
+    ``is_of_grey``: it is about the grey matter only.
     """
 
     name: str
@@ -299,6 +300,7 @@ class Measure:
     method: str
     sources: tuple[str, ...]
     options: tuple[str, ...] = ()
+    is_of_grey: bool = False
     compute: Callable[..., Mapping[str, Any]] | None = None
 
 

@@ -75,7 +75,8 @@ class LocalMaps(SimpleInterface):
         }
         maps: dict[str, list[tuple[Any, Any, float]]] = {stat.name: [] for stat in measure.stats}
         reasons = []
-        for number, (run, status) in enumerate(zip(_runs(self.inputs), statuses, strict=True), 1):
+        runs = _runs(self.inputs, is_of_grey=measure.is_of_grey)
+        for number, (run, status) in enumerate(zip(runs, statuses, strict=True), 1):
             try:
                 found = measure.compute(run, self.inputs.options) if measure.compute else {}
             except RlsBidsError as error:
@@ -92,7 +93,7 @@ class LocalMaps(SimpleInterface):
         return runtime
 
 
-def _runs(inputs: Any) -> "Sequence[LocalRun]":
+def _runs(inputs: Any, *, is_of_grey: bool) -> "Sequence[LocalRun]":
     """Load the residuals of every usable run."""
     import numpy as np
 
@@ -110,13 +111,14 @@ def _runs(inputs: Any) -> "Sequence[LocalRun]":
         strict=True,
     ):
         mask, affine = load_mask(mask_file)
-        grey = grey_matter_on_grid(mask.shape, affine.tobytes(), inputs.space)
+        grid = (mask.shape, affine.tobytes(), inputs.space)
+        counted = grey_matter_on_grid(*grid) if is_of_grey else mask
         run = LocalRun(
             filtered=np.load(filtered, mmap_mode="r"),
             unfiltered=np.load(unfiltered, mmap_mode="r"),
             sample_mask=np.load(sample_mask),
             mask=mask,
-            grey=grey[mask],
+            counted=counted[mask],
             repetition_time=inputs.repetition_times[read_json(Path(status))["Run"]],
         )
         runs.append(run)

@@ -13,7 +13,7 @@ from rls_bids.records import Measure, Stat
 def compute(run: LocalRun, options: Mapping[str, float]) -> dict[str, NDArray[np.float64]]:
     """Return degrees and strength of the grey-matter voxels of one run; NaN elsewhere."""
     found = centrality.compute_centrality(
-        run.filtered[:, run.grey],
+        run.filtered[:, run.counted],
         threshold=options["dc_threshold"],
         density=options["dc_density"],
         n_threads=run.n_threads,
@@ -28,8 +28,8 @@ def compute(run: LocalRun, options: Mapping[str, float]) -> dict[str, NDArray[np
         degrees |= {"dcbdensity": sparse.binary, "dcwdensity": sparse.weighted}
     maps = {}
     for name, values in degrees.items():
-        maps[name] = np.full(run.grey.shape, np.nan)
-        maps[name][run.grey] = values
+        maps[name] = np.full(run.counted.shape, np.nan)
+        maps[name][run.counted] = values
     return maps
 
 
@@ -75,5 +75,6 @@ MEASURE = Measure(
     ),
     sources=("10.1523/JNEUROSCI.5062-08.2009", "10.1093/cercor/bhr269"),
     options=("dc_threshold", "dc_density"),
+    is_of_grey=True,
     compute=compute,
 )

@@ -31,8 +31,9 @@ class LocalRun:
     sample_mask : (n_volumes,) bool array
         True = kept.
     mask : (X, Y, Z) bool array
-    grey : (n_voxels,) bool array
-        Voxels of ``mask`` in the grey matter of the standard head.
+    counted : (n_voxels,) bool array
+        Voxels of ``mask`` that the measure is about: all, or those in the grey matter of the
+        standard head.
     repetition_time : float
         Seconds.
     n_threads : int
@@ -43,7 +44,7 @@ class LocalRun:
     unfiltered: NDArray[np.floating]
     sample_mask: BoolArray
     mask: BoolArray
-    grey: BoolArray
+    counted: BoolArray
     repetition_time: float
     n_threads: int = 1
 

@@ -43,7 +43,7 @@ def local_maps(name):
             unfiltered=data,
             sample_mask=np.ones(len(data), bool),
             mask=mask,
-            grey=np.ones(data.shape[1], bool),
+            counted=np.ones(data.shape[1], bool),
             repetition_time=2.0,
         )
         maps = measure.compute(run, options)
@@ -58,7 +58,6 @@ COMPUTE = {"seed": seed_maps, **{name: local_maps(name) for name in LOCAL}}
 # Tables of parcels: test_matrices.py, test_graph_nodes.py. Of networks, whose series all voxels
 # of a volume tell: test_dualregression.py.
 ELSEWHERE = {"matrices", "graphs", "dualregression"}
-CENTRALITY = "centrality"  # every voxel counts all others, so that which there are matters
 
 
 @pytest.fixture(params=sorted(COMPUTE))
@@ -120,10 +119,17 @@ def test_read_only_input_will_do(measure, data, mask):
     COMPUTE[measure.name](data, mask)
 
 
-def test_voxels_keep_their_order(measure, data, mask):
+def test_centrality_goes_with_its_voxel(data, mask):
+    """Every voxel counts all others: whatever their order, each keeps its own number."""
+    order = np.random.default_rng(5).permutation(data.shape[1])
+    found = COMPUTE["centrality"](data[:, order], mask)
+    assert np.allclose(found, COMPUTE["centrality"](data, mask)[:, order], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(set(COMPUTE) - {"centrality"}))
+def test_voxels_keep_their_order(name, data, mask):
     """Taking voxels away, far from the seed, changes nothing at the others."""
-    if measure.name == CENTRALITY:
-        pytest.skip("counts all others")
+    measure = MEASURES[name]
     whole = np.zeros((len(measure.stats), *SHAPE))
     whole[:, mask] = COMPUTE[measure.name](data, mask)
     smaller = mask.copy()
