@@ -14,7 +14,7 @@ from rls_bids.dataset.description import (
     write_dataset_description,
     write_descriptions,
 )
-from rls_bids.dataset.group import GroupPlan, plan_group, write_design_tables
+from rls_bids.dataset.group import GroupPlan, Key, plan_group, write_design_tables
 from rls_bids.dataset.plan import group_plan_text, plan_text
 from rls_bids.dataset.prepared import index_prepared
 from rls_bids.dataset.query import index_participants
@@ -209,7 +209,7 @@ def run_group(settings: Settings) -> int:
 
 def _compare(
     plan: GroupPlan,
-    stages: Mapping[tuple[str, str], Stage],
+    stages: Mapping[Key, Stage],
     template: Template,
     place: Place,
     settings: Settings,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import (
@@ -14,12 +14,9 @@ from rls_bids.dataset.description import (
     read_json,
     write_json,
 )
+from rls_bids.dataset.designs import Design
 from rls_bids.dataset.filters import natural_key
-from rls_bids.dataset.participants import (
-    DesignResult,
-    build_design,
-    read_participants,
-)
+from rls_bids.dataset.participants import build_design, read_participants
 from rls_bids.dataset.query import query_group
 from rls_bids.dataset.results import GRAPHED, GroupMaps, lacking_nodes
 from rls_bids.errors import InputDataError
@@ -45,6 +42,9 @@ TOO_LITTLE = "no seed map: {minutes:.1f} minutes and {df} degrees of freedom wer
 NO_SEED_MAP = "no seed map was made; the participant's page says why"
 NOT_MODELLED = "{seed} ({strategy}) was not modelled: {reason}"
 
+Key: TypeAlias = tuple[str, str, str]
+"""Denoising strategy, what is compared, and contrast."""
+
 MEASURED = ("mean_fd", "minutes_kept", "degrees_of_freedom")
 DEMOGRAPHY = ("age", "sex")
 TABLE_COLUMNS: Mapping[str, dict[str, str]] = {
@@ -67,13 +67,13 @@ class MapDesign:
     strategy: str
     task: str
     compared: Compared
-    result: DesignResult
+    result: Design
     fingerprint: str
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Strategy and what is compared, which tell the comparisons of one call apart."""
-        return self.strategy, self.compared.name
+    def key(self) -> Key:
+        """Strategy, what is compared, contrast: they tell the comparisons of one call apart."""
+        return self.strategy, self.compared.name, self.result.label
 
     @property
     def entities(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ class MapDesign:
             "denoise": self.strategy,
             **own,
             "meas": self.compared.measure,
-            "contrast": naming.contrast_label(*self.result.groups),
+            "contrast": self.result.label,
         }
 
     @property
@@ -264,7 +264,7 @@ def _map_design(
             maps=[(one.participant, one.fingerprint) for one in result.inputs],
             columns=list(result.design.columns),
             design=result.design.to_numpy(),
-            contrast=result.contrast,
+            about=result.about,
         ),
     )
 
@@ -334,10 +334,7 @@ def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
         people = participants_of(design, plan.table, settings)
         people.index = people.index.map("sub-{}".format)
         people = people.astype({"degrees_of_freedom": "Int64"})
-        about = {
-            "Rows": [f"sub-{label}" for label in matrix.index],
-            "Contrast": dict(zip(matrix.columns, design.result.contrast, strict=True)),
-        }
+        about = dict(design.result.about)
         text = matrix.to_csv(sep="\t", index=False)
         path = design_path(design, plan.model)
         about["Description"] = "Design matrix: an indicator a group, then centred covariates."

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rls_bids.dataset.designs import Design
 from rls_bids.dataset.filters import natural_key
+from rls_bids.dataset.naming import contrast_label
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.records import GroupInput
 from rls_bids.settings import GroupSettings
@@ -42,6 +43,8 @@ SESSIONS_HINT = "Choose one with --session-label, or reduce them with a Subject 
 UNEQUAL = "Participants were processed differently: {differences}."
 UNEQUAL_HINT = "Process them again with equal settings, or choose some with --participant-label."
 
+SAME_MEANS = "{first} and {second} have the same mean, given the covariates."
+
 CHOSEN = "The contrast {first} > {second} was chosen: {why}."
 BY_NAME = "the labels tell patients from controls"
 BY_ALPHABET = "alphabetical order"
@@ -55,39 +58,6 @@ MOVED = "mean framewise displacement {found:.3f} mm, above {limit:g} mm"
 _PATIENT = re.compile(r"^(rls|wed|patient|pat|pt|case|pd)s?\d*$")
 _CONTROL = re.compile(r"^(hc|control|con|ctrl|ctl|healthy.*|nc|hv|nonrls)s?\d*$")
 _TOLERANCE = 1e-8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesignResult:
-    """A two-group design over the participants that can be in it.
-
-    Attributes
-    ----------
-    design : DataFrame, shape (n_participants, n_columns)
-        One indicator column for each group (``group_RLS``), then covariates centred over the rows;
-        no intercept. The index holds participant labels.
-    inputs : tuple of GroupInput
-        In the order of the rows.
-    contrast : tuple of float
-        Weights of the columns: 1 for the first group, -1 for the second, 0 for covariates.
-    groups : tuple of str
-        Labels of the first and the second group.
-    n_first, n_second : int
-        Participants in each.
-    dropped : tuple of (str, str)
-        Who is left out, and why.
-    remarks : tuple of str
-        What was decided without being asked.
-    """
-
-    design: "pd.DataFrame"
-    inputs: tuple[GroupInput, ...]
-    contrast: tuple[float, ...]
-    groups: tuple[str, str]
-    n_first: int
-    n_second: int
-    dropped: tuple[tuple[str, str], ...]
-    remarks: tuple[str, ...]
 
 
 def read_participants(bids_dir: str | Path) -> "pd.DataFrame":
@@ -140,7 +110,7 @@ def build_design(
     table: "pd.DataFrame",
     group: GroupSettings,
     missing: Mapping[str, str] | None = None,
-) -> DesignResult:
+) -> Design:
     """Build the design of a comparison of two groups.
 
     Parameters
@@ -184,13 +154,15 @@ def build_design(
     _check_counts(counts, dropped)
     check_processing(chosen)
     design = _design(rows.loc[kept], chosen, group, (first, second))
-    return DesignResult(
+    return Design(
         design=design,
         inputs=chosen,
-        contrast=(1.0, -1.0, *(0.0 for _ in range(design.shape[1] - 2))),
-        groups=(first, second),
-        n_first=counts[first],
-        n_second=counts[second],
+        contrasts=((1.0, -1.0, *(0.0 for _ in range(design.shape[1] - 2))),),
+        title=f"{first} > {second}",
+        label=contrast_label(first, second),
+        hypothesis=SAME_MEANS.format(first=first, second=second),
+        groups=tuple(members),
+        compared=((first, 1.0), (second, -1.0)),
         dropped=tuple(sorted(dropped, key=lambda one: natural_key(one[0]))),
         remarks=(remark,) if remark else (),
     )

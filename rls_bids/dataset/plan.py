@@ -93,12 +93,9 @@ def group_plan_text(plan: GroupPlan, settings: Settings) -> str:
     told: tuple[tuple[str, str], ...] | None = None
     for design in plan.designs:
         result = design.result
-        first, second = result.groups
+        counts = ", ".join(f"{name} {n}" for name, n in result.counts.items())
         seed = design.compared.name
-        lines.append(
-            f"  compare {seed:<16} {first} ({result.n_first}) > {second} ({result.n_second}), "
-            f"{design.strategy}"
-        )
+        lines.append(f"  compare {seed:<16} {result.title} ({counts}), {design.strategy}")
         if result.dropped != told:
             lines += [f"    out   sub-{label}: {reason}" for label, reason in result.dropped]
         told = result.dropped

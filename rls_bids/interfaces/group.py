@@ -17,7 +17,6 @@ from rls_bids.interfaces.manifest import save_manifest
 
 FDR_LEVEL = 0.05
 Z_FORMING = 3.2905  # two-sided p = .001
-MIN_DF_OF_G = 2
 
 OTHER_GRID = "{path} is not on the grid of {first}."
 OTHER_GRID_HINT = "Run the participant level again with the same --output-spaces."
@@ -46,9 +45,7 @@ class FitGroupMapsInputSpec(BaseInterfaceInputSpec):
 
     in_files = InputMultiObject(File(exists=True), mandatory=True, desc="one map a participant")
     design_file = File(exists=True, mandatory=True, desc="one row a participant, same order")
-    contrast = traits.List(traits.Float(), mandatory=True, desc="one weight a design column")
-    n_first = traits.Int(mandatory=True, desc="participants in the first group")
-    n_second = traits.Int(mandatory=True, desc="participants in the second group")
+    sidecar_file = File(exists=True, mandatory=True, desc="contrast and units of the design")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 
@@ -68,18 +65,18 @@ class FitGroupMaps(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
+        from rls_bids.interfaces.designs import load_design
         from rls_bids.interfaces.images import STANDARD_CODE, save_volume
-        from rls_bids.interfaces.tables import load_table
-        from rls_bids.numerics.effects import hedges_g
         from rls_bids.numerics.glm import fdr, fit
+        from rls_bids.numerics.sizes import MIN_DF_OF_G, effect_size
 
         maps, affine = _load_maps(self.inputs.in_files)
         mask = (maps != 0).all(axis=0)  # participants' maps are 0 outside their field of view
         if not mask.any():
             message = NOTHING_SHARED.format(n=len(maps), first=self.inputs.in_files[0])
             raise InputDataError(message)
-        design = np.column_stack(list(load_table(self.inputs.design_file).values()))
-        result = fit(maps[:, mask], design, np.array(self.inputs.contrast))
+        test = load_design(self.inputs.design_file, self.inputs.sidecar_file)
+        result = fit(maps[:, mask], test.matrix, test.contrast)
         values = {
             "effect": result.effect,
             "variance": result.variance,
@@ -90,7 +87,7 @@ class FitGroupMaps(SimpleInterface):
         }
         sizes = ("hedgesg", "hedgesg_ciLower", "hedgesg_ciUpper")
         if result.df >= MIN_DF_OF_G:
-            g = hedges_g(result.t, result.df, self.inputs.n_first, self.inputs.n_second)
+            g = effect_size(test.size, result.t, (1, int(result.df)), test.scale)
             values |= dict(zip(sizes, g, strict=True))
         # Where the residuals vanish nothing was tested.
         tested = np.isfinite(result.t)

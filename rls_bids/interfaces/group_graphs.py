@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 )
 
 from rls_bids.errors import InputDataError
+from rls_bids.interfaces.designs import draw, load_design
 from rls_bids.interfaces.group_tables import (
     AREA,
     compare_nodes,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rls_bids.numerics.exchangeability import Resamplings
     from rls_bids.numerics.graph import GraphOptions, GraphResult
 
 OTHER_NODES = "{path} has other nodes than {first}."
@@ -48,12 +48,8 @@ class GroupGraphsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `GroupGraphs`."""
 
     in_files = InputMultiObject(File(exists=True), mandatory=True, desc="matrices of r")
-    labels = traits.List(traits.Str(), mandatory=True, desc="participants, same order")
-    groups = traits.List(traits.Str(), mandatory=True, desc="groups, same order")
     design_file = File(exists=True, mandatory=True, desc="one row a participant, same order")
-    contrast = traits.List(traits.Float(), mandatory=True, desc="one weight a design column")
-    n_first = traits.Int(mandatory=True, desc="participants in the first group")
-    n_second = traits.Int(mandatory=True, desc="participants in the second group")
+    sidecar_file = File(exists=True, mandatory=True, desc="contrast and units of the design")
     options = traits.Dict(mandatory=True, desc="settings of the measure")
     random_seed = traits.Int(0, usedefault=True, desc="of null networks and resamplings")
     n_permutations = traits.Int(mandatory=True, desc="resamplings asked for")
@@ -73,8 +69,6 @@ class GroupGraphs(SimpleInterface):
     output_spec = GroupGraphsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        import numpy as np
-
         from rls_bids.numerics.columns import compare_columns
 
         given = self.inputs
@@ -82,17 +76,17 @@ class GroupGraphs(SimpleInterface):
         results = _measure(shared, given)
         whole = stack_rows([[row for one in each for row in one.global_rows] for each in results])
         nodes = stack_rows([[row for one in each for row in one.nodal_rows] for each in results])
-        design = np.column_stack(list(load_table(given.design_file).values()))
-        resamplings, told = _resample(design, given)
+        tested = load_design(given.design_file, given.sidecar_file)
+        drawn = draw(tested, given.n_permutations, given.random_seed)
         test = partial(
             compare_columns,
-            design=design,
-            contrast=given.contrast,
-            resamplings=resamplings,
-            sizes=(given.n_first, given.n_second),
+            design=tested.matrix,
+            contrast=tested.contrast,
+            resamplings=drawn.resamplings,
+            size=(tested.size, tested.scale),
         )
         nodal = nodes.take([row.metric.endswith(AREA) for row in nodes.rows])
-        who = list(zip(given.labels, given.groups, strict=True))
+        who = list(zip(tested.labels, tested.groups, strict=True))
         tables = {
             "global": compare_whole(whole, test),
             "nodal": compare_nodes(nodal, shared.names, test),
@@ -102,7 +96,7 @@ class GroupGraphs(SimpleInterface):
         folder = Path(runtime.cwd)
         for key, columns in tables.items():
             save_table(columns, folder / f"{key}.tsv")
-        about = _about(shared, given) | {"Resamplings": told}
+        about = _about(shared, given) | {"Resamplings": drawn.told}
         counts = {
             "global": {"NumberOfMetricsFwe05": count_survivors(tables["global"])},
             "nodal": {"NumberOfNodesFwe05": count_survivors(tables["nodal"])},
@@ -183,23 +177,6 @@ def _measure(shared: _Shared, given: Any) -> "list[list[GraphResult]]":
         return [graph_metrics(shared.matrices[place], each, seed=seed) for each in options]
 
     return [measure(place) for place in range(len(shared.matrices))]
-
-
-def _resample(design: "NDArray[np.float64]", given: Any) -> "tuple[Resamplings, dict[str, Any]]":
-    """Draw the resamplings that all tests share, and say what they can show."""
-    from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
-    from rls_bids.numerics.permutation import smallest_p
-    from rls_bids.numerics.statistic import prepare_statistic
-
-    chosen = choose_exchangeability(design, given.contrast)
-    drawn = draw_resamplings(chosen, design, given.n_permutations, given.random_seed)
-    return drawn, {
-        "Number": len(drawn.order),
-        "Distinct": drawn.n_distinct if drawn.is_exhaustive else "more",
-        "Exhaustive": drawn.is_exhaustive,
-        "SmallestP": smallest_p(prepare_statistic(design, given.contrast), drawn),
-        "Reason": chosen.reason,
-    }
 
 
 def _about(shared: _Shared, given: Any) -> dict[str, Any]:

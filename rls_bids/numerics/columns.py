@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rls_bids.numerics.effects import hedges_g
 from rls_bids.numerics.exchangeability import Resamplings
 from rls_bids.numerics.glm import fit
 from rls_bids.numerics.permutation import Rules, permutation_test
+from rls_bids.numerics.sizes import SizeKind, effect_size
 from rls_bids.numerics.statistic import prepare_statistic
 
 VERSION = "1"
 
-MIN_DF_OF_G = 2
 BAD_TABLE = "Values have the shape {found}; expected one row for each of {n} rows of the design."
 
 FloatArray = NDArray[np.float64]
@@ -26,8 +25,8 @@ class ColumnTests:
 
     ``effect`` is the adjusted difference in the unit of the column, ``p`` two-sided from t,
     ``p_permutation`` from resampling, both for the column alone; ``p_fwe`` holds over all columns.
-    ``g`` is Hedges g with its 95 % limits. ``maxima`` (n_resamplings,) hold the largest size of z
-    in each resampling, the data first; empty where no column was tested.
+    ``g`` is the effect size with its 95 % limits. ``maxima`` (n_resamplings,) hold the
+    largest size of z in each resampling, the data first; empty where no column was tested.
     """
 
     effect: FloatArray
@@ -47,9 +46,9 @@ def compare_columns(
     design: ArrayLike,
     contrast: ArrayLike,
     resamplings: Resamplings,
-    sizes: tuple[int, int],
+    size: tuple[SizeKind, float],
 ) -> ColumnTests:
-    """Test a difference of two groups in every column, family-wise over the columns.
+    """Test a contrast in every column, family-wise over the columns.
 
     Parameters
     ----------
@@ -61,8 +60,8 @@ def compare_columns(
     resamplings : Resamplings
         The same for several tables make their ``maxima`` comparable
         (:func:`~rls_bids.numerics.family.correct_family`).
-    sizes : (int, int)
-        Participants in the first and in the second group, for Hedges g.
+    size : (str, float)
+        Which effect size, and its scale (:func:`~rls_bids.numerics.sizes.effect_size`).
 
     Returns
     -------
@@ -87,9 +86,8 @@ def compare_columns(
     >>> design = np.repeat([[1.0, 0], [0, 1]], 4, axis=0)
     >>> values = np.array([[5.0, 1], [6, 2], [7, 3], [8, 5], [1, 4], [2, 3], [3, 2], [4, 2]])
     >>> chosen = choose_exchangeability(design, [1, -1])
-    >>> found = compare_columns(
-    ...     values, design, [1, -1], draw_resamplings(chosen, design, 100, 0), (4, 4)
-    ... )
+    >>> drawn = draw_resamplings(chosen, design, 100, 0)
+    >>> found = compare_columns(values, design, [1, -1], drawn, ("hedgesg", 0.5**0.5))
     >>> found.effect.tolist(), found.p_fwe.round(3).tolist()
     ([4.0, 0.0], [0.029, 1.0])
     """
@@ -109,9 +107,8 @@ def compare_columns(
         )
         alone[tested], over_all[tested] = found.p, found.p_voxel
         maxima = found.maxima.voxel
-    g = (np.full(len(tested), np.nan),) * 3
-    if fitted.df >= MIN_DF_OF_G:
-        g = hedges_g(np.where(tested, fitted.t, np.nan), fitted.df, *sizes)
+    kind, scale = size
+    g = effect_size(kind, np.where(tested, fitted.t, np.nan), (1, fitted.df), scale)
     return ColumnTests(
         effect=np.where(tested, fitted.effect, np.nan),
         t=np.where(tested, fitted.t, np.nan),

@@ -64,13 +64,35 @@ def hedges_g(
     """
     if df < 2 or min(n1, n2) < 1:
         raise ValueError(BAD_GROUPS.format(df=df, n1=n1, n2=n2))
-    return _from_t(t, df, float(np.sqrt(1 / n1 + 1 / n2)), ci)
+    return standardised(t, df, float(np.sqrt(1 / n1 + 1 / n2)), ci)
 
 
-def _from_t(
-    t: ArrayLike, df: float, scale: float, ci: float
+def standardised(
+    t: ArrayLike, df: float, scale: float, ci: float = 0.95, *, is_corrected: bool = True
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return g and its limits from t, where δ is the noncentrality times ``scale``."""
+    """Return a standardised mean difference and its limits from t.
+
+    Parameters
+    ----------
+    t : array
+    df : float
+        Residual degrees of freedom.
+    scale : float
+        δ is the noncentrality of t times ``scale``.
+    ci : float
+        Confidence level.
+    is_corrected : bool
+        Whether Hedges' correction for small samples is applied (to the value, not to the limits).
+
+    Returns
+    -------
+    size, lower, upper : arrays like ``t``
+
+    Examples
+    --------
+    >>> [round(float(x), 2) for x in standardised(2.0, 15, 0.25, is_corrected=False)]
+    [0.5, -0.03, 1.01]
+    """
     values = np.asarray(t, dtype=float)
     size = np.abs(values).ravel()
     # The interval of -t is that of t with signs and ends exchanged.
@@ -79,7 +101,8 @@ def _from_t(
     positive = values >= 0
     lower = np.where(positive, near, -far)
     upper = np.where(positive, far, -near)
-    return correction(df) * values * scale, lower, upper
+    factor = correction(df) if is_corrected else 1.0
+    return factor * values * scale, lower, upper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +160,7 @@ def paired_effects(after: ArrayLike, before: ArrayLike, ci: float = 0.95) -> Pai
     spread = difference.std(axis=0, ddof=1)
     spread = np.where(spread > 1e-10 * np.abs(difference).max(axis=0), spread, np.nan)
     d_z = difference.mean(axis=0) / spread
-    _, lower, upper = _from_t(d_z * np.sqrt(n), n - 1, float(np.sqrt(1 / n)), ci)
+    _, lower, upper = standardised(d_z * np.sqrt(n), n - 1, float(np.sqrt(1 / n)), ci)
     unit = 2 * spread / (first.std(axis=0, ddof=1) + second.std(axis=0, ddof=1))
     return PairedEffects(
         d_z=d_z,

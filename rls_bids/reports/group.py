@@ -14,7 +14,7 @@ from rls_bids import __version__
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
 from rls_bids.dataset.filters import natural_key
-from rls_bids.dataset.group import GroupPlan, MapDesign, participants_of
+from rls_bids.dataset.group import GroupPlan, Key, MapDesign, participants_of
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
 from rls_bids.reports.collect import read_crashes
@@ -25,6 +25,7 @@ from rls_bids.reports.pages import FigureItem, GroupPage, SeedResult, Table
 from rls_bids.reports.texts import NOTHING, figure_item, number
 from rls_bids.reports.wording import GROUP_GRAPHS
 from rls_bids.settings import Settings
+from rls_bids.workflows.designs import count_words
 from rls_bids.workflows.stages import Stage
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ RATES = (
     "selection."
 )
 ONLY = "{reason} (seeds {seeds})"
-COUNTS = "In this model: {n_first} {first}, {n_second} {second}; denoised with {strategy}."
+COUNTS = "In this model: {counts}; denoised with {strategy}."
 LABELS: Mapping[str, str] = {
     "mean_fd": "mean FD (mm)",
     "minutes_kept": "minutes kept",
@@ -62,7 +63,7 @@ class _People:
     """
 
     groups: tuple[str, str]
-    tables: "dict[tuple[str, str], pd.DataFrame]"
+    tables: "dict[Key, pd.DataFrame]"
     everyone: "pd.DataFrame"
 
     def inside(self, group: str) -> "pd.DataFrame":
@@ -77,7 +78,7 @@ class _People:
 
 def collect_group(
     plan: GroupPlan,
-    stages: Mapping[tuple[str, str], Stage],
+    stages: Mapping[Key, Stage],
     notes: Sequence[Note],
     settings: Settings,
 ) -> GroupPage:
@@ -138,13 +139,18 @@ def _people(plan: GroupPlan, settings: Settings) -> _People:
     rows = pd.concat(tables.values()).sort_values("included", ascending=False, kind="stable")
     rows = rows[~rows.index.duplicated()]
     everyone = rows.loc[sorted(rows.index, key=natural_key)]
-    return _People(groups=plan.designs[0].result.groups, tables=tables, everyone=everyone)
+    return _People(groups=_two(plan.designs[0].result.counts), tables=tables, everyone=everyone)
+
+
+def _two(counts: Mapping[str, int]) -> tuple[str, str]:
+    first, second = list(counts)[:2]
+    return first, second
 
 
 def _exclusions(people: _People) -> Table:
     """Compare how many of each group are left out, of all models and of each."""
     compared = {"of all models": _rates(people.everyone, people.groups)}
-    for (strategy, seed), table in people.tables.items():
+    for (strategy, seed, _), table in people.tables.items():
         compared[f"of {seed} ({strategy})"] = _rates(table, people.groups)
     overall = compared["of all models"]
     rows = tuple(
@@ -187,7 +193,7 @@ def _exclusion_sentence(people: _People) -> str:
 def _left_out(people: _People) -> Table:
     """Name everyone who is left out of any model, with the reason and, if not all, the seeds."""
     reasons: dict[str, dict[str, list[str]]] = {}
-    for (_, seed), table in people.tables.items():
+    for (_, seed, _), table in people.tables.items():
         for label, reason in table.loc[table["included"] == "no", "reason"].items():
             reasons.setdefault(str(label), {}).setdefault(reason, []).append(seed)
     rows = []
@@ -275,7 +281,7 @@ def _covariate_figure(plan: GroupPlan, people: _People, root: Path) -> FigureIte
 
 
 def _seeds(
-    plan: GroupPlan, stages: Mapping[tuple[str, str], Stage], settings: Settings
+    plan: GroupPlan, stages: Mapping[Key, Stage], settings: Settings
 ) -> Iterator[SeedResult]:
     """Yield the result of every comparison, then those that could not be made."""
     strategies = [each.strategy for each in plan.designs]
@@ -283,7 +289,7 @@ def _seeds(
     for design in plan.designs:
         if design.compared.atlas:
             continue
-        strategy, seed = design.key
+        strategy, seed, _ = design.key
         name = f"{seed} ({strategy})" if several else seed
         yield _result(name, design, stages[design.key], settings)
     for each in plan.unfit:
@@ -303,13 +309,7 @@ def _result(name: str, design: MapDesign, stage: Stage, settings: Settings) -> S
             name=name, figure=figure, n_significant=None, n_voxels=0, reason=NOT_FINISHED
         )
     told = read_json(root / naming.sidecar(stage.product("t").path))
-    text = COUNTS.format(
-        n_first=result.n_first,
-        first=result.groups[0],
-        n_second=result.n_second,
-        second=result.groups[1],
-        strategy=design.strategy,
-    )
+    text = COUNTS.format(counts=count_words(result), strategy=design.strategy)
     return SeedResult(
         name=name,
         figure=figure,
@@ -359,7 +359,9 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
         smoothing_fwhm_mm=told.get("SmoothingFwhmMm", settings.denoise.smoothing_fwhm_mm),
     )
     known = replace(
-        settings, denoise=denoise, group=replace(settings.group, contrast=first.result.groups)
+        settings,
+        denoise=denoise,
+        group=replace(settings.group, contrast=_two(first.result.counts)),
     )
     seeds = {seed.name: seed for each in plan.designs for seed in each.compared.seeds[-1:]}
     made_by = told.get("Preprocessing", OWN_PREPROCESSING)

@@ -7,10 +7,11 @@ from typing import Any
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
-from rls_bids.dataset.group import MapDesign
+from rls_bids.dataset.group import Key, MapDesign
 from rls_bids.reports.pages import Section, Table
 from rls_bids.reports.texts import NOTHING, figure_item, number
 from rls_bids.settings import Settings
+from rls_bids.workflows.designs import count_words
 from rls_bids.workflows.stages import Stage
 
 NOT_FINISHED = "its model did not finish; see “What was not done, and why”"
@@ -20,7 +21,7 @@ SUMMARY = (
     "{nodes} pairs of node and metric do (family-wise over the nodes of each metric)."
 )
 WHO = (
-    "In this model: {n_first} {first}, {n_second} {second}; denoised with {strategy}. Graphs have "
+    "In this model: {counts}; denoised with {strategy}. Graphs have "
     "the {n_nodes} nodes that all of them have, and the densities {densities} that all reach."
 )
 NODES_OUT = "Nodes that left for all: {nodes}."
@@ -40,7 +41,7 @@ BINARY = "binary"
 
 
 def graph_sections(
-    designs: Sequence[MapDesign], stages: Mapping[tuple[str, str], Stage], settings: Settings
+    designs: Sequence[MapDesign], stages: Mapping[Key, Stage], settings: Settings
 ) -> Iterator[Section]:
     """Yield a section for each atlas and strategy."""
     root = Path(settings.input.output_dir)
@@ -93,12 +94,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _words(design: MapDesign, told: Mapping[str, Any]) -> Iterator[str]:
     """Say who and what is in the comparison."""
-    result = design.result
     yield WHO.format(
-        n_first=result.n_first,
-        first=result.groups[0],
-        n_second=result.n_second,
-        second=result.groups[1],
+        counts=count_words(design.result),
         strategy=design.strategy,
         n_nodes=told["NumberOfNodes"],
         densities=", ".join(f"{density:g}" for density in told["Densities"]),

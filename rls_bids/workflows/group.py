@@ -9,13 +9,14 @@ from nipype.pipeline import engine as pe
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import bids_uri, fingerprint
-from rls_bids.dataset.group import GroupPlan, MapDesign, design_path
+from rls_bids.dataset.group import GroupPlan, Key, MapDesign, design_path
 from rls_bids.engine.crashes import set_crash_dir
 from rls_bids.interfaces.figures import PlotGroupMap
 from rls_bids.interfaces.group import CLUSTER_COLUMNS, FitGroupMaps
 from rls_bids.numerics import clusters, effects, glm
 from rls_bids.records import Template
 from rls_bids.settings import Settings
+from rls_bids.workflows.designs import count_words, design_files
 from rls_bids.workflows.group_graphs import graph_stage, init_graph_model_wf
 from rls_bids.workflows.sinks import add_figure_sink, add_sink, manifest_sink, node_name
 from rls_bids.workflows.stages import Place, Product, Stage
@@ -46,9 +47,7 @@ def map_key(stat: str, desc: str | None) -> str:
     return f"{stat}_{desc}" if desc else stat
 
 
-def group_stages(
-    plan: GroupPlan, place: Place, settings: Settings
-) -> dict[tuple[str, str], Stage]:
+def group_stages(plan: GroupPlan, place: Place, settings: Settings) -> dict[Key, Stage]:
     """Return what each comparison writes, by strategy and what is compared."""
     return {
         design.key: graph_stage(design, plan.model, place, settings)
@@ -60,13 +59,12 @@ def group_stages(
 
 def _stage(design: MapDesign, model: str, place: Place) -> Stage:
     result = design.result
-    first, second = result.groups
     stamp = fingerprint(data=design.fingerprint, version=VERSION)
     files = [one.path for one in result.inputs]
     files.append(str(Path(place.output_dir, design_path(design, model))))
     about: dict[str, object] = {
-        "Contrast": f"{first} > {second}",
-        "NumberOfParticipants": {first: result.n_first, second: result.n_second},
+        "Contrast": result.title,
+        "NumberOfParticipants": result.counts,
         "Scale": design.compared.scale or None,
         "Sources": [bids_uri(file, place.output_dir, place.bids_dir) for file in files],
         "Fingerprint": stamp,
@@ -97,7 +95,7 @@ def _stage(design: MapDesign, model: str, place: Place) -> Stage:
 
 def init_group_wf(
     plan: GroupPlan,
-    stages: Mapping[tuple[str, str], Stage],
+    stages: Mapping[Key, Stage],
     template: Template,
     place: Place,
     settings: Settings,
@@ -124,14 +122,10 @@ def init_seed_model_wf(
     """Build the model of one seed."""
     workflow = pe.Workflow(name=node_name("model", *design.key))
     result, compared = design.result, design.compared
-    first, second = result.groups
     fit = pe.Node(
         FitGroupMaps(
             in_files=[one.path for one in result.inputs],
-            design_file=str(Path(place.output_dir, design_path(design, model))),
-            contrast=list(result.contrast),
-            n_first=result.n_first,
-            n_second=result.n_second,
+            **design_files(design, model, place),
             version=VERSION,
         ),
         name="glm",
@@ -140,8 +134,8 @@ def init_seed_model_wf(
     plot = pe.Node(
         PlotGroupMap(
             template=template.brain,
-            title=f"{compared.name}: {first} > {second}",
-            subtitle=f"n = {result.n_first} and {result.n_second}, {design.strategy}",
+            title=f"{compared.name}: {result.title}",
+            subtitle=f"{count_words(result)}, {design.strategy}",
             seeds=[asdict(seed) for seed in compared.seeds],
         ),
         name="figure",

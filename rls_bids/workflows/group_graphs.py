@@ -16,6 +16,7 @@ from rls_bids.numerics import columns, effects, exchangeability, family, glm, pe
 from rls_bids.records import Template
 from rls_bids.resources.atlases import find_atlas
 from rls_bids.settings import Settings
+from rls_bids.workflows.designs import count_words, design_files
 from rls_bids.workflows.local import options_of
 from rls_bids.workflows.sinks import node_name, stage_sink
 from rls_bids.workflows.stages import Place, Product, Stage
@@ -44,7 +45,6 @@ WORDS = {
 def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings) -> Stage:
     """Return what the comparison of the graphs of one atlas writes."""
     result = design.result
-    first, second = result.groups
     options = options_of(MEASURE, settings)
     seed, n_permutations = settings.run.random_seed, settings.group.n_permutations
     stamp = fingerprint(
@@ -57,8 +57,8 @@ def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings)
     files = [one.path for one in result.inputs]
     files.append(str(Path(place.output_dir, design_path(design, model))))
     about: dict[str, object] = {
-        "Contrast": f"{first} > {second}",
-        "NumberOfParticipants": {first: result.n_first, second: result.n_second},
+        "Contrast": result.title,
+        "NumberOfParticipants": result.counts,
         "Measure": {"Name": MEASURE.name, "Version": MEASURE.version, **options},
         "ResamplingsRequested": n_permutations,
         "RandomSeed": seed,
@@ -89,16 +89,10 @@ def init_graph_model_wf(
     """Build the comparison of the graphs of one atlas."""
     workflow = pe.Workflow(name=node_name("model", *design.key))
     result = design.result
-    first, second = result.groups
     compare = pe.Node(
         GroupGraphs(
             in_files=[one.path for one in result.inputs],
-            labels=[one.participant for one in result.inputs],
-            groups=[first if is_first else second for is_first in result.design.iloc[:, 0]],
-            design_file=str(Path(place.output_dir, design_path(design, model))),
-            contrast=list(result.contrast),
-            n_first=result.n_first,
-            n_second=result.n_second,
+            **design_files(design, model, place),
             options=options_of(MEASURE, settings),
             random_seed=settings.run.random_seed,
             n_permutations=settings.group.n_permutations,
@@ -118,12 +112,11 @@ def _pictures(
 ) -> tuple[pe.Node, pe.Node]:
     """Return the nodes that draw curves by group, and the nodes that differ."""
     result = design.result
-    first, second = result.groups
-    subtitle = f"n = {result.n_first} and {result.n_second}, {design.strategy}"
+    subtitle = f"{count_words(result)}, {design.strategy}"
     curves = pe.Node(
         PlotGroupGraphs(
-            groups=[first, second],
-            title=f"Graphs of {design.compared.atlas}: {first} and {second}",
+            groups=list(result.counts),
+            title=f"Graphs of {design.compared.atlas}: {' and '.join(result.counts)}",
             subtitle=subtitle,
             base_dir=place.output_dir,
             path=stage.figures[0],
@@ -136,7 +129,7 @@ def _pictures(
             atlas=_asked(design.compared.atlas, settings),
             space=place.space,
             template=template.brain,
-            title=f"Nodes of {design.compared.atlas}: {first} > {second}",
+            title=f"Nodes of {design.compared.atlas}: {result.title}",
             subtitle=subtitle,
             base_dir=place.output_dir,
             path=stage.figures[1],

@@ -301,7 +301,7 @@ def test_dry_run_says_who_and_writes_nothing(
     before = sorted(out.rglob("*"))
     assert run(bids, out, "--dry-run") == 0
     said = capfd.readouterr().out
-    assert re.search(r"DMN_PCC +RLS \(6\) > HC \(5\)", said)
+    assert re.search(r"DMN_PCC +RLS > HC \(RLS 6, HC 5\)", said)
     assert f"sub-{NOT_THERE}: {group_designs.NOT_PROCESSED}" in said
     assert sorted(out.rglob("*")) == before
 

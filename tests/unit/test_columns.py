@@ -20,7 +20,8 @@ def compare(values, design, contrast=CONTRAST, n_resamplings=1000, seed=0):
     chosen = choose_exchangeability(design, contrast)
     drawn = draw_resamplings(chosen, design, n_resamplings, seed)
     n = int(design[:, 0].sum())
-    return compare_columns(values, design, contrast, drawn, (n, len(design) - n))
+    scale = (1 / n + 1 / (len(design) - n)) ** 0.5
+    return compare_columns(values, design, contrast, drawn, ("hedgesg", scale))
 
 
 def test_all_groupings_by_hand() -> None:
@@ -87,7 +88,7 @@ def test_rows_must_fit() -> None:
     design = two_groups(4)
     drawn = draw_resamplings(choose_exchangeability(design, CONTRAST), design, 10, 0)
     with pytest.raises(ValueError, match="shape"):
-        compare_columns(np.ones((7, 2)), design, CONTRAST, drawn, (4, 4))
+        compare_columns(np.ones((7, 2)), design, CONTRAST, drawn, ("hedgesg", 0.5))
 
 
 def test_false_alarms_of_families() -> None:

@@ -53,7 +53,7 @@ def model_of(study: int, n_resamplings: int = 199) -> partial:
         design=DESIGN,
         contrast=CONTRAST,
         resamplings=drawn,
-        sizes=(SIZE, SIZE),
+        size=("hedgesg", (2 / SIZE) ** 0.5),
     )
 
 

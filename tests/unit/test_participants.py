@@ -54,8 +54,8 @@ def test_default_design(tmp_path: Path) -> None:
     result = build_design(INPUTS, table_of(tmp_path), GroupSettings())
     assert list(result.design) == ["group_RLS", "group_HC", "age", "sex_m", "mean_fd"]
     assert list(result.design.index) == [one.participant for one in result.inputs]
-    assert result.contrast == (1.0, -1.0, 0.0, 0.0, 0.0)
-    assert (result.groups, result.n_first, result.n_second) == (("RLS", "HC"), 4, 4)
+    assert result.contrasts == ((1.0, -1.0, 0.0, 0.0, 0.0),)
+    assert list(result.counts.items()) == [("RLS", 4), ("HC", 4)]
     assert result.dropped == ()
     assert result.remarks == (
         participants.CHOSEN.format(first="RLS", second="HC", why=participants.BY_NAME),
@@ -85,7 +85,7 @@ def test_the_contrast_is_the_adjusted_difference(tmp_path: Path) -> None:
     y = 0.3 * (frame["group"] == "RLS") + 0.02 * frame["age"] + noise
     beta = np.linalg.lstsq(result.design.to_numpy(), y.to_numpy(), rcond=None)[0]
     oracle = smf.ols("y ~ C(group) + age + C(sex) + fd", frame.assign(y=y)).fit()
-    ours = float(np.array(result.contrast) @ beta)
+    ours = float(np.array(result.contrasts[0]) @ beta)
     assert ours == pytest.approx(oracle.params["C(group)[T.RLS]"])
     assert ours == pytest.approx(0.3, abs=0.15)
     # Both group columns are adjusted means at the average covariates.
@@ -118,7 +118,7 @@ def test_who_is_left_out_and_why(tmp_path: Path) -> None:
         "20": "refused",
     }
     assert [one.participant for one in result.inputs] == ["02", "03", "04", "06", "07", "08"]
-    assert (result.groups, result.n_first, result.n_second) == (("HC", "RLS"), 3, 3)
+    assert list(result.counts.items()) == [("HC", 3), ("RLS", 3)]
     assert result.remarks == ()
 
 
@@ -138,7 +138,7 @@ def test_patients_come_first(
 ) -> None:
     rows = [row | {"group": labels[row["group"] == "RLS"]} for row in ROWS]
     result = build_design(INPUTS, table_of(tmp_path, rows), GroupSettings(covariates=()))
-    assert result.groups == expected
+    assert tuple(result.counts) == expected
     assert why in result.remarks[0]
 
 

@@ -1,0 +1,109 @@
+"""What one contrast tests: the record that leads from a model to the nodes of the group level.
+
+A design is written as ``*_design.tsv``, one row a participant, and its sidecar says the rest:
+the contrast, the maps of each row, and what may be exchanged. Nodes read both files
+(:mod:`rls_bids.interfaces.designs`); nothing else passes between them.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rls_bids.numerics.sizes import SizeKind
+from rls_bids.records import GroupInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ONE_MAP = ((1.0,),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Design:
+    """One contrast over the participants that can be in it.
+
+    Attributes
+    ----------
+    design : DataFrame, shape (n_participants, n_columns)
+        The index holds participant labels.
+    inputs : tuple of GroupInput
+        Maps or matrices: all sessions of the first row, then of the second.
+    contrasts : tuple of tuples of float
+        Weights of the columns; one contrast gives t, several are tested together by F.
+    title, label : str
+        The contrast for readers (``RLS > HC``) and in file names (``RLSGtHC``).
+    hypothesis : str
+        The null hypothesis in words.
+    groups : tuple of str
+        Group of each row; empty without groups.
+    compared : tuple of (str, float)
+        Groups that the contrast compares, with their weights; none for slopes.
+    sessions : tuple of str
+        Sessions of each row; empty where there is one map a participant.
+    responses : tuple of tuples of float, shape (n_responses, n_sessions)
+        How a row's maps become one number a voxel, or several that are tested together.
+    pairs, sites, variance_groups : tuple of str
+        Labels of the rows; empty where the model has none.
+    assume : str
+        An assumption about exchangeability that the model names.
+    size : str
+        Which effect size goes with the test.
+    dropped : tuple of (str, str)
+        Who is left out, and why.
+    remarks : tuple of str
+        What was decided without being asked.
+    """
+
+    design: "pd.DataFrame"
+    inputs: tuple[GroupInput, ...]
+    contrasts: tuple[tuple[float, ...], ...]
+    title: str
+    label: str
+    hypothesis: str
+    groups: tuple[str, ...] = ()
+    compared: tuple[tuple[str, float], ...] = ()
+    sessions: tuple[str, ...] = ()
+    responses: tuple[tuple[float, ...], ...] = ONE_MAP
+    pairs: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    variance_groups: tuple[str, ...] = ()
+    assume: str = ""
+    size: SizeKind = "hedgesg"
+    dropped: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Participants of each group, those of the contrast first."""
+        found = Counter(self.groups)
+        order = [*(name for name, _ in self.compared), *sorted(found)]
+        return {name: found[name] for name in dict.fromkeys(order)}
+
+    @property
+    def scale(self) -> float:
+        """What leads from t to a standardised mean (:func:`~rls_bids.numerics.sizes`)."""
+        counts = self.counts
+        if self.compared:
+            return math.sqrt(sum(weight**2 / counts[name] for name, weight in self.compared))
+        return math.sqrt(1 / len(self.design))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the sidecar of the design says, from which nodes read it."""
+        return {
+            "Columns": list(self.design.columns),
+            "Rows": [f"sub-{label}" for label in self.design.index],
+            "Contrast": self.title,
+            "Weights": [list(row) for row in self.contrasts],
+            "NullHypothesis": self.hypothesis,
+            "Groups": list(self.groups),
+            "Sessions": list(self.sessions),
+            "Responses": [list(row) for row in self.responses],
+            "Pairs": list(self.pairs),
+            "Sites": list(self.sites),
+            "VarianceGroups": list(self.variance_groups),
+            "Assume": self.assume,
+            "EffectSize": self.size,
+            "EffectSizeScale": self.scale,
+        }

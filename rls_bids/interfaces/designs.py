@@ -1,0 +1,104 @@
+"""Designs as the nodes of the group level read them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rls_bids.interfaces.tables import load_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rls_bids.numerics.exchangeability import Resamplings, Units
+    from rls_bids.numerics.sizes import SizeKind
+    from rls_bids.numerics.statistic import Statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupTest:
+    """A design as arrays (see :class:`rls_bids.dataset.designs.Design`).
+
+    ``matrix`` (n_rows, n_columns), ``contrasts`` (n_contrasts, n_columns), ``responses``
+    (n_responses, n_sessions); ``labels`` and ``groups`` of the rows. The maps of the rows come in
+    the order of rows, within each in that of sessions.
+    """
+
+    matrix: "NDArray[np.float64]"
+    contrasts: "NDArray[np.float64]"
+    responses: "NDArray[np.float64]"
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+    units: "Units"
+    assume: str
+    size: "SizeKind"
+    scale: float
+
+    @property
+    def contrast(self) -> "NDArray[np.float64]":
+        """The only contrast as a vector, several as they are."""
+        return self.contrasts[0] if len(self.contrasts) == 1 else self.contrasts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """The statistic and the resamplings of a test; ``told`` says in a sidecar what they are."""
+
+    statistic: "Statistic"
+    resamplings: "Resamplings"
+    told: dict[str, Any]
+
+
+def load_design(design_file: str, sidecar_file: str) -> GroupTest:
+    """Read a design and its sidecar."""
+    import numpy as np
+
+    from rls_bids.numerics.exchangeability import Units
+
+    told = json.loads(Path(sidecar_file).read_text(encoding="utf-8"))
+    units = {
+        name: told[key] or None
+        for name, key in (
+            ("pairs", "Pairs"),
+            ("sites", "Sites"),
+            ("variance_groups", "VarianceGroups"),
+        )
+    }
+    return GroupTest(
+        matrix=np.column_stack(list(load_table(design_file).values())).astype(float),
+        contrasts=np.array(told["Weights"], dtype=float),
+        responses=np.array(told["Responses"], dtype=float),
+        labels=tuple(row.removeprefix("sub-") for row in told["Rows"]),
+        groups=tuple(told["Groups"]),
+        units=Units(**units),
+        assume=told["Assume"],
+        size=told["EffectSize"],
+        scale=told["EffectSizeScale"],
+    )
+
+
+def draw(test: GroupTest, n_permutations: int, random_seed: int) -> Drawn:
+    """Find what may be exchanged, draw the resamplings, and say what they can show."""
+    from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
+    from rls_bids.numerics.permutation import smallest_p
+    from rls_bids.numerics.statistic import prepare_statistic
+
+    chosen = choose_exchangeability(test.matrix, test.contrast, test.units, test.assume)
+    drawn = draw_resamplings(chosen, test.matrix, n_permutations, random_seed)
+    statistic = prepare_statistic(
+        test.matrix,
+        test.contrast,
+        variance_groups=test.units.variance_groups,
+        n_responses=len(test.responses),
+    )
+    told = {
+        "Number": len(drawn.order),
+        "Distinct": drawn.n_distinct if drawn.is_exhaustive else "more",
+        "Exhaustive": drawn.is_exhaustive,
+        "SmallestP": smallest_p(statistic, drawn),
+        "Kind": chosen.kind,
+        "Reason": chosen.reason,
+        "Statistic": statistic.name,
+    }
+    return Drawn(statistic=statistic, resamplings=drawn, told=told)
