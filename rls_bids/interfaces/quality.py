@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = {
     "mean_fd": ("Mean framewise displacement.", "mm"),
     "max_fd": ("Largest framewise displacement.", "mm"),
+    "fd_slope": ("Growth of framewise displacement within the run.", "mm/min"),
     "percent_censored": ("Volumes that censoring leaves out.", "percent"),
     "minutes_kept": ("Time that censoring leaves.", "min"),
     "median_tsnr": (
@@ -130,6 +131,7 @@ def _of_motion(given: Any) -> dict[str, float]:
     from rls_bids.interfaces.images import load_mask, load_volume
     from rls_bids.interfaces.tables import load_table
     from rls_bids.numerics.breathing import displacement_of
+    from rls_bids.numerics.quality import trend_per_minute
     from rls_bids.numerics.signal import sample_mask
 
     fd = displacement_of(load_table(given.confounds))
@@ -142,6 +144,7 @@ def _of_motion(given: Any) -> dict[str, float]:
     return {
         "mean_fd": float(np.nanmean(fd)),
         "max_fd": float(np.nanmax(fd)),
+        "fd_slope": trend_per_minute(fd, given.repetition_time),
         "percent_censored": 100.0 * float(1 - kept.mean()),
         "minutes_kept": float(kept.sum()) * given.repetition_time / 60.0,
         "median_tsnr": float(np.median(tsnr)),

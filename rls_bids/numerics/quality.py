@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from rls_bids.numerics.resample import voxel_points
 
-VERSION = "1"
+VERSION = "2"
 
 VERTEX_DEPTH_MM = 20.0
 VERTEX_WIDTH_MM = 30.0
@@ -39,6 +39,36 @@ def coverage(region: BoolArray, measured: BoolArray) -> float:
     """
     n_voxels = np.count_nonzero(region)
     return float(np.count_nonzero(region & measured) / n_voxels) if n_voxels else float("nan")
+
+
+def trend_per_minute(values: FloatArray, repetition_time: float) -> float:
+    """Slope of a series over time, per minute, by least squares; NaN values are left out.
+
+    Lying still makes restless legs worse, so that motion may grow within a run; its mean alone
+    does not tell.
+
+    Parameters
+    ----------
+    values : (n_volumes,) float
+        Such as framewise displacement.
+    repetition_time : float
+        In s.
+
+    Returns
+    -------
+    float
+        NaN for fewer than three values.
+
+    Examples
+    --------
+    >>> round(trend_per_minute(np.array([np.nan, 0.1, 0.2, 0.3]), 2.0), 6)
+    3.0
+    """
+    known = np.isfinite(values)
+    if np.count_nonzero(known) < 3:
+        return float("nan")
+    minutes = np.flatnonzero(known) * repetition_time / 60.0
+    return float(np.polynomial.Polynomial.fit(minutes, values[known], 1).convert().coef[1])
 
 
 def rls_regions(brain: BoolArray, affine: FloatArray) -> dict[str, BoolArray]:

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from rls_bids.dataset.description import read_json, write_json
 from rls_bids.interfaces.quality import MeasureQuality, cut_off
@@ -116,6 +117,9 @@ def test_a_whole_head_is_covered_and_its_numbers_are_right(standard, tmp_path):
     assert row["coverage_vertex"] == 1
     assert row["mean_fd"] == pytest.approx((38 * 0.1 + 2) / 39, rel=1e-4)
     assert row["max_fd"] == 2
+    minutes = np.r_[1:40] * 3 / 60
+    jumps = np.where(np.r_[1:40] == 20, 2.0, 0.1)
+    assert row["fd_slope"] == pytest.approx(stats.linregress(minutes, jumps).slope, rel=1e-4)
     assert row["minutes_kept"] == pytest.approx(39 * 3 / 60)
     assert row["percent_censored"] == pytest.approx(2.5)
     assert row["median_tsnr"] == 50
