@@ -43,6 +43,7 @@ BIDSIGNORE = (
 DESCRIPTIONS = {
     "preproc": "Preprocessed: bias-corrected T1w image, or BOLD series on the standard grid.",
     "brain": "Brain mask.",
+    "modulated": "Amount of tissue: its probability times the volume before normalisation.",
     "confounds": "Confounding time series, one column each, with fMRIPrep's names.",
     "hmc": "Head motion correction: one rigid transform a volume.",
     "networks": "Means over all pairs of parcels of two networks, and within each.",

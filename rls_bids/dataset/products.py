@@ -98,6 +98,14 @@ PRODUCTS: tuple[Product, ...] = (
         allowed=(("label", ("GM", "WM", "CSF")),),
     ),
     _anat(
+        "modulated",
+        "probseg",
+        required=("label",),
+        optional=_STD,
+        fixed=(("desc", "modulated"),),
+        allowed=(("label", ("GM",)),),
+    ),
+    _anat(
         "t1w_to_std_xfm",
         "xfm",
         ".h5",

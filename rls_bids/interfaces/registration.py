@@ -283,6 +283,7 @@ class ResampleToStandardOutputSpec(TraitedSpec):
     GM_std = File(exists=True, desc="probability of grey matter, linear")
     WM_std = File(exists=True, desc="probability of white matter, linear")
     CSF_std = File(exists=True, desc="probability of cerebrospinal fluid, linear")
+    modulated = File(exists=True, desc="grey matter times the local volume: its amount")
 
 
 class ResampleToStandard(SimpleInterface):
@@ -295,7 +296,7 @@ class ResampleToStandard(SimpleInterface):
         import numpy as np
 
         from rls_bids.interfaces.images import STANDARD_CODE, load_volume, save_volume
-        from rls_bids.numerics.resample import resample_volume
+        from rls_bids.numerics.resample import local_volume, resample_volume
         from rls_bids.resources.grids import standard_grid
 
         folder = Path(runtime.cwd)
@@ -307,11 +308,12 @@ class ResampleToStandard(SimpleInterface):
         for name, order in orders.items():
             volume = load_volume(getattr(self.inputs, name))
             values = resample_volume(volume.data, volume.affine, flat, order)
+            values = np.maximum(values, 0).reshape(shape)
+            path, kind = folder / f"{name}_std.nii.gz", np.float32 if order else np.uint8
             self._results[f"{name}_std"] = save_volume(
-                np.maximum(values, 0).reshape(shape),
-                affine,
-                folder / f"{name}_std.nii.gz",
-                dtype=np.float32 if order else np.uint8,
-                code=STANDARD_CODE,
+                values, affine, path, dtype=kind, code=STANDARD_CODE
             )
+            if name == "GM":
+                amount, path = values * local_volume(points, affine), folder / "modulated.nii.gz"
+                self._results["modulated"] = save_volume(amount, affine, path, code=STANDARD_CODE)
         return runtime

@@ -157,6 +157,7 @@ def _add_outputs(workflow: pe.Workflow, stage: Stage, place: Place, template: Te
             f"{key}_std": ("standard_space", f"{key}_std")
             for key in ("t1w", "mask", "dseg", *TISSUES)
         },
+        "modulated": ("standard_space", "modulated"),
     }
     for key, (source, field) in sources.items():
         sink = add_sink(workflow, stage.product(key), place, node[source], field)

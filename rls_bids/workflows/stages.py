@@ -59,6 +59,10 @@ __all__ = [
 ]
 
 TISSUES = ("GM", "WM", "CSF")
+MODULATED = (
+    "Amount of grey matter: its probability on the standard grid times the volume that each voxel "
+    "has in the T1w image."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,7 @@ def anat_stage(
                 f"Probability of {tissue}{where}.",
                 {**entities, "label": tissue},
             )
+    add("modulated", "modulated", MODULATED, {**place.std, "label": "GM"})
     add(
         "t1w_to_std",
         "t1w_to_std_xfm",

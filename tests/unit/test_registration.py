@@ -199,6 +199,12 @@ def test_left_stays_left_on_the_standard_grid(sloppy, template, head, tmp_path, 
     assert nib.load(found.outputs.dseg_std).get_data_dtype() == np.uint8
     assert load_volume(found.outputs.GM_std).data.max() <= 1
     assert load_volume(found.outputs.t1w_std).data.min() >= 0
+    # what is called grey matter here is the left marker: the standard grid keeps its volume
+    amount, source = (load_volume(path) for path in (found.outputs.modulated, head["left"]))
+    there = float(amount.data.sum()) * 8.0
+    here = float(source.data.sum()) * abs(np.linalg.det(source.affine[:3, :3]))
+    assert there == pytest.approx(here, rel=0.03)
+    assert abs(float(load_volume(found.outputs.GM_std).data.sum()) * 8.0 / here - 1) > 0.05
     unmoved = {key: value for key, value in common.items() if key != "transform"}
     points = registration.StandardPoints(**unmoved).run().outputs
     mask, affine = load_mask(points.std_mask)

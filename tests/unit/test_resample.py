@@ -9,6 +9,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from rls_bids.numerics.resample import (
+    local_volume,
     resample_series,
     resample_volume,
     smooth_in_mask,
@@ -166,6 +167,24 @@ def test_inputs_are_left_alone():
     series.flags.writeable = False
     resample_series(series, np.eye(4), points, np.stack([np.eye(4)] * 2))
     np.testing.assert_array_equal(series, before)
+
+
+def test_local_volume_is_the_determinant_on_any_grid():
+    """A planted linear map on an oblique, mirrored grid, and a bend with a known determinant."""
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+    affine = np.eye(4)
+    affine[:3, :3] = turn * (-2.0, 3.0, 2.5)
+    affine[:3, 3] = 5.0, -7.0, 11.0
+    centres = voxel_points(np.ones((7, 8, 9), bool), affine).reshape(7, 8, 9, 3)
+    stretch = np.array([[1.2, 0.1, 0.0], [0.0, 0.8, 0.2], [0.1, 0.0, 1.1]])
+    found = local_volume(centres @ stretch.T, affine)
+    np.testing.assert_allclose(found, np.linalg.det(stretch), rtol=1e-5)
+    plain = np.diag([2.0, 2.0, 2.0, 1.0])
+    bent = voxel_points(np.ones((20, 20, 20), bool), plain).reshape(20, 20, 20, 3)
+    expected = 1 + 0.3 * np.cos(bent[..., 1] / 10)
+    bent[..., 1] += 3 * np.sin(bent[..., 1] / 10)
+    inner = np.s_[:, 1:-1]
+    np.testing.assert_allclose(local_volume(bent, plain)[inner], expected[inner], rtol=5e-3)
 
 
 def test_smoothing_equals_the_normalised_sum_over_the_mask():
