@@ -237,7 +237,7 @@ def test_what_a_covariate_explains_is_not_found_and_the_rest_is(rng):
 
 
 def test_effects_are_those_beside_the_covariate():
-    """Averaged over studies: 1.5 times what grey matter lacks without it, what is planted with it."""
+    """Means over studies: what lacking grey matter makes without it, what is planted with it."""
     design, effects = groups(20, 20), []
     for study in range(40):
         rng = np.random.default_rng(study)
