@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rls_bids.numerics.tfce import NOBODY, Peaks, collect, descending, find, merge, settle
+from rls_bids.numerics.unions import NOBODY, Peaks, collect, descending, find, merge, settle
 
 VERSION = "1"
 
@@ -257,7 +257,7 @@ def _sweep(
 ) -> tuple[float, float, float]:
     """Grow components of positive values; as the sweep over voxels, but nodes are joined."""
     floor, threshold, extent_power, height_power = rules
-    order = descending(values, floor)
+    heights, order = descending(values, np.arange(values.size).astype(np.int32), floor)
     parent = np.full(n_nodes, NOBODY, np.uint32)
     merged = np.empty((n_nodes, 2), np.uint32)
     state = np.zeros((n_nodes, 4))  # extent, mass, gathered, level of the last change
@@ -265,7 +265,7 @@ def _sweep(
     n_merged, largest, heaviest = 0, 0.0, 0.0
     for k in range(order.size):
         pair = order[k]
-        height = float(values[pair])
+        height = float(heights[k])
         level = height ** (height_power + 1.0) / (height_power + 1.0)
         for node in (first[pair], second[pair]):
             if parent[node] == NOBODY:

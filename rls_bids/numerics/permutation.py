@@ -17,17 +17,26 @@ from scipy import stats
 
 from rls_bids.numerics import nbs, tail, tfce
 from rls_bids.numerics.exchangeability import Resamplings
-from rls_bids.numerics.statistic import Statistic, reduce, resampled_z
+from rls_bids.numerics.statistic import Statistic, reduce, resampled_z, voxel_nuisance
+from rls_bids.numerics.voxelwise import as_covariates
 
 VERSION = "1"
 
 BAD_ROWS = "Data, design and resamplings have {found} rows; expected the same of all."
 BAD_VOXELS = "The data have {found} values a participant, the neighbourhood {expected}."
+BAD_COVARIATES = (
+    "The covariates of voxels have the shape {found}; data and statistic go with {expected}."
+)
+NOT_CLOSED = (
+    "The {n} resamplings are all that change the design. With covariates of voxels, participants "
+    "whose rows of the design are equal differ as well: draw them for `told_apart(design)`."
+)
 
 BATCH = 128
 BLOCK = 2**18
 TIE = 1e-5
 N_PROBES = 4
+N_TRIED = 16
 CLUSTER_P = 0.001
 
 FloatArray = NDArray[np.float64]
@@ -106,6 +115,7 @@ def permutation_test(
     *,
     rules: Rules | None = None,
     n_threads: int = 1,
+    voxel_covariates: ArrayLike | None = None,
 ) -> PermutationTest:
     """Test a contrast by resampling.
 
@@ -122,6 +132,11 @@ def permutation_test(
     rules : Rules
     n_threads : int
         Does not change any number.
+    voxel_covariates : (n_participants, n_voxels) or (n_participants, n_covariates, n_voxels) array
+        Nuisance that differs from voxel to voxel, as many as the statistic was prepared for; may
+        be a memory map. Draw the resamplings for
+        :func:`rls_bids.numerics.voxelwise.told_apart`. Voxels where a covariate adds nothing to
+        the design (constant there, or explained by it) or is missing are not tested.
 
     Returns
     -------
@@ -132,10 +147,15 @@ def permutation_test(
     Raises
     ------
     ValueError
-        Arrays do not fit together; permutations together with variance groups.
+        Arrays do not fit together; permutations together with variance groups; covariates of
+        voxels with a list of resamplings that leaves some of theirs out.
 
     Notes
     -----
+    With covariates of voxels, each voxel has a reduced model of its own, and all get the same
+    resamplings, so that maxima hold family-wise as without (Winkler 2014,
+    doi:10.1016/j.neuroimage.2014.01.060). Errors must be exchangeable given the covariates.
+
     A signed statistic is tested for both signs by the maximum over both. Values that differ by
     less than a part in 10⁵ are equal: resamplings that repeat the data come out with other
     rounding.
@@ -153,7 +173,9 @@ def permutation_test(
     """
     used = rules or Rules()
     values = data if isinstance(data, np.ndarray) else np.asarray(data, dtype=float)
+    covariates = None if voxel_covariates is None else as_covariates(voxel_covariates)
     _check(values, statistic, resamplings, neighbourhood)
+    _check_covariates(covariates, values, statistic, resamplings)
     is_two_sided = used.is_two_sided and statistic.is_signed
     look = _Look(
         neighbourhood=neighbourhood,
@@ -161,12 +183,12 @@ def permutation_test(
         is_two_sided=is_two_sided,
         is_enhanced=used.is_enhanced,
     )
-    observed = _z_maps(values, statistic, resamplings, slice(0, 1))[0]
+    observed = _z_maps(values, covariates, statistic, resamplings, slice(0, 1))[0]
     limit = np.abs(observed) if is_two_sided else observed
     limit = limit - np.float32(TIE) * np.abs(limit)
 
     def run(start: int) -> tuple[FloatArray, NDArray[np.int64]]:
-        z = _z_maps(values, statistic, resamplings, slice(start, start + BATCH))
+        z = _z_maps(values, covariates, statistic, resamplings, slice(start, start + BATCH))
         counts = np.zeros(len(observed), dtype=np.int64)
         for one in z:
             counts += (np.abs(one) if is_two_sided else one) >= limit
@@ -210,8 +232,12 @@ def smallest_p(
     if not resamplings.is_exhaustive:
         return 1 / int(n_rows)
     # Resamplings that agree on random data agree on all.
-    probe = np.random.default_rng(0).standard_normal((n, statistic.n_responses, N_PROBES))
-    z = resampled_z(reduce(probe, statistic), statistic, resamplings, slice(None))
+    rng = np.random.default_rng(0)
+    probe = rng.standard_normal((n, statistic.n_responses, N_PROBES))
+    covariates = rng.standard_normal((n, statistic.n_voxel_covariates, N_PROBES))
+    z = _block_z(
+        probe, covariates if covariates.size else None, statistic, resamplings, slice(None)
+    )
     z = np.abs(z) if is_two_sided and statistic.is_signed else z
     is_same = (np.abs(z - z[0]) <= 1e-4 * np.abs(z[0])).all(axis=1)
     return int(is_same.sum()) / int(n_rows)
@@ -258,19 +284,57 @@ def _check(
         raise ValueError(BAD_VOXELS.format(found=(n_responses, shape[-1]), expected=expected))
 
 
+def _check_covariates(
+    covariates: NDArray[np.floating] | None,
+    data: NDArray[np.floating],
+    statistic: Statistic,
+    resamplings: Resamplings,
+) -> None:
+    expected = (len(data), statistic.n_voxel_covariates, data.shape[-1])
+    found = (*expected[:1], 0, *expected[2:]) if covariates is None else covariates.shape
+    if found != expected:
+        raise ValueError(BAD_COVARIATES.format(found=found, expected=expected))
+    order = resamplings.order
+    if covariates is None or not resamplings.is_exhaustive:
+        return
+    # All resamplings of a data set are a group: one after the other is one of them.
+    known = {row.tobytes() for row in order}
+    for number in np.linspace(0, len(order) - 1, N_TRIED).astype(int):
+        after = np.ascontiguousarray(order[:, order[number]])
+        if any(row.tobytes() not in known for row in after):
+            raise ValueError(NOT_CLOSED.format(n=len(order)))
+
+
 def _z_maps(
-    data: NDArray[np.floating], statistic: Statistic, resamplings: Resamplings, rows: slice
+    data: NDArray[np.floating],
+    covariates: NDArray[np.floating] | None,
+    statistic: Statistic,
+    resamplings: Resamplings,
+    rows: slice,
 ) -> Float32Array:
     """Return z of a batch of resamplings, (n_rows, n_voxels), computed in blocks of voxels."""
     n_voxels = data.shape[-1]
     n_rows = len(resamplings.order[rows])
     z = np.empty((n_rows, n_voxels), dtype=np.float32)
-    step = max(BLOCK // (len(data) * statistic.n_responses), 64)
+    n_maps = statistic.n_responses + statistic.n_voxel_covariates
+    step = max(BLOCK // (len(data) * n_maps), 64)
     for start in range(0, n_voxels, step):
         block = slice(start, start + step)
-        residuals = reduce(data[..., block], statistic)
-        z[:, block] = resampled_z(residuals, statistic, resamplings, rows)
+        own = None if covariates is None else covariates[..., block]
+        z[:, block] = _block_z(data[..., block], own, statistic, resamplings, rows)
     return z
+
+
+def _block_z(
+    data: NDArray[np.floating],
+    covariates: NDArray[np.floating] | None,
+    statistic: Statistic,
+    resamplings: Resamplings,
+    rows: slice,
+) -> Float32Array:
+    nuisance = None if covariates is None else voxel_nuisance(covariates, statistic)
+    residuals = reduce(data, statistic, nuisance)
+    return resampled_z(residuals, statistic, resamplings, rows, nuisance)
 
 
 def _peaks(z: Float32Array, look: _Look) -> tuple[float, float, float, float]:

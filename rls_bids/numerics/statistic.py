@@ -11,18 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rls_bids.errors import InputDataError
+from rls_bids.errors import InputDataError, UsageError
 from rls_bids.numerics.exchangeability import Resamplings
 from rls_bids.numerics.ftest import f_to_z
-from rls_bids.numerics.glm import partition
+from rls_bids.numerics.glm import NO_DF, NO_DF_HINT, partition
 from rls_bids.numerics.statistic_kernels import (
     LARGEST_F,
     N_DF_NODES,
     N_NODES,
     fill_pillai,
     fill_pooled,
+    fill_voxelwise,
     fill_welch,
 )
+from rls_bids.numerics.voxelwise import VoxelNuisance, split_covariates, without_covariates
 
 VERSION = "1"
 
@@ -33,6 +35,14 @@ GROUP_DF = (
 GROUP_DF_HINT = "Join it with another group, or leave covariates out."
 ONLY_FLIPS = "Groups of different variances were permuted; only signs may be flipped then."
 ONE_RESPONSE = "Variance groups go with one measurement a participant; found {n}."
+EQUAL_VARIANCES = (
+    "Covariates that differ by voxel were asked for together with variance groups; expected one "
+    "of the two."
+)
+EQUAL_VARIANCES_HINT = (
+    "Leave the variance groups out, or take the covariate's mean over a region as an ordinary "
+    "covariate."
+)
 TOO_MANY = "{n} measurements a participant leave {df} residual degrees of freedom; expected 1."
 
 LOWEST_Z = -9.0
@@ -48,7 +58,8 @@ class Statistic:
 
     ``basis`` (n_participants, rank) has its ``n_effects`` effect columns first. ``groups`` are
     numbers of variance groups (all 0: equal variances) with ``group_df`` residual degrees of
-    freedom each. ``z_table`` (N_DF_NODES, N_NODES) leads from F to z.
+    freedom each. ``z_table`` (N_DF_NODES, N_NODES) leads from F to z. ``df`` is what
+    ``n_voxel_covariates`` leave.
     """
 
     name: str
@@ -60,6 +71,7 @@ class Statistic:
     group_df: FloatArray
     z_table: FloatArray
     df_range: tuple[float, float]
+    n_voxel_covariates: int = 0
 
     @property
     def is_signed(self) -> bool:
@@ -73,6 +85,7 @@ def prepare_statistic(
     *,
     variance_groups: ArrayLike | None = None,
     n_responses: int = 1,
+    n_voxel_covariates: int = 0,
 ) -> Statistic:
     """Prepare the test of a contrast.
 
@@ -85,6 +98,8 @@ def prepare_statistic(
     n_responses : int
         Measurements a participant that are tested together (Pillai's trace), such as the k − 1
         orthonormal contrasts of k sessions.
+    n_voxel_covariates : int
+        Nuisance covariates that differ from voxel to voxel (see :func:`voxel_nuisance`).
 
     Returns
     -------
@@ -95,6 +110,8 @@ def prepare_statistic(
     InputDataError
         As :func:`rls_bids.numerics.glm.partition`; a group without residual degrees of freedom;
         more measurements than residual degrees of freedom.
+    UsageError
+        Variance groups together with covariates of voxels.
     ValueError
         Variance groups together with several measurements.
 
@@ -110,35 +127,34 @@ def prepare_statistic(
     if variance_groups is not None:
         labels, groups = np.unique(np.asarray(variance_groups), return_inverse=True)
     is_welch = len(labels) > 1
-    if is_welch and n_responses > 1:
-        raise ValueError(ONE_RESPONSE.format(n=n_responses))
-    if parts.df <= n_responses - 1:
-        raise InputDataError(TOO_MANY.format(n=n_responses, df=parts.df - n_responses + 1))
+    df = parts.df - n_voxel_covariates
+    _check_counts(len(basis), df, n_responses, n_voxel_covariates, is_welch=is_welch)
     sizes = np.bincount(groups).astype(np.float64)
     own = np.maximum(sizes - np.bincount(groups, (basis**2).sum(axis=1)), 0.0)
-    for label, df in zip(labels, own, strict=True):
-        if is_welch and df < 1 - 1e-9:
-            raise InputDataError(GROUP_DF.format(label=str(label), df=df), GROUP_DF_HINT)
+    for label, mine in zip(labels, own, strict=True):
+        if is_welch and mine < 1 - 1e-9:
+            raise InputDataError(GROUP_DF.format(label=str(label), df=mine), GROUP_DF_HINT)
     q = parts.effect.shape[1]
     name = ("G" if q > 1 else "v") if is_welch else ("F" if q > 1 else "t")
-    df1, df2 = float(q), (float(parts.df), float(parts.df))
+    df1, df2 = float(q), (float(df), float(df))
     if is_welch:  # Johansen's df lie between those of the smallest group and of all
         scale = 2 * (q + 2) / (3 * (q + 1))
         df2 = (scale * float(own.min()), scale * float(own.sum()))
     elif n_responses > 1:
         name = "Pillai"
-        df1, below = pillai_df(q, n_responses, parts.df)
+        df1, below = pillai_df(q, n_responses, df)
         df2 = (below, below)
     return Statistic(
         name=name,
         basis=basis,
         n_effects=q,
         n_responses=n_responses,
-        df=parts.df,
+        df=df,
         groups=groups.astype(np.intp),
         group_df=own,
         z_table=_z_table(df1, df2) if name in ("F", "G", "Pillai") else np.zeros((1, 1)),
         df_range=df2,
+        n_voxel_covariates=n_voxel_covariates,
     )
 
 
@@ -163,7 +179,11 @@ def pillai_df(n_effects: int, n_responses: int, df: int) -> tuple[float, float]:
 
 
 def resampled_z(
-    residuals: NDArray[np.floating], statistic: Statistic, resamplings: Resamplings, rows: slice
+    residuals: NDArray[np.floating],
+    statistic: Statistic,
+    resamplings: Resamplings,
+    rows: slice,
+    nuisance: VoxelNuisance | None = None,
 ) -> Float32Array:
     """Return z of the resamplings ``rows`` for residuals of the reduced model.
 
@@ -174,6 +194,8 @@ def resampled_z(
     statistic : Statistic
     resamplings : Resamplings
     rows : slice
+    nuisance : VoxelNuisance, optional
+        That of :func:`reduce`.
 
     Returns
     -------
@@ -190,6 +212,11 @@ def resampled_z(
     n_rows, n_columns = weights.shape[:2]
     flat = np.ascontiguousarray(residuals.reshape(n, -1), dtype=np.float32)
     scores = (weights.reshape(-1, n) @ flat).reshape(n_rows, n_columns, n_responses, n_voxels)
+    if nuisance is not None:
+        columns = nuisance.columns.astype(np.float32)
+        drawn = (resamplings.order[rows], resamplings.sign[rows])
+        of_voxels = (columns, nuisance.overlap, nuisance.root)
+        fill_voxelwise(flat.reshape(residuals.shape), of_voxels, *drawn, scores)
     z = np.zeros((n_rows, n_voxels), dtype=np.float32)
     q, table = statistic.n_effects, (statistic.z_table, statistic.df_range)
     if statistic.name in ("v", "G"):
@@ -207,7 +234,34 @@ def resampled_z(
     return z
 
 
-def reduce(data: ArrayLike, statistic: Statistic) -> FloatArray:
+def voxel_nuisance(voxel_covariates: ArrayLike, statistic: Statistic) -> VoxelNuisance:
+    """Prepare covariates that differ from voxel to voxel.
+
+    Parameters
+    ----------
+    voxel_covariates : (n_participants, n_covariates, n_voxels) array
+    statistic : Statistic
+
+    Returns
+    -------
+    VoxelNuisance
+
+    Notes
+    -----
+    The reduced model of a voxel holds the covariates as they are there, so its residuals differ
+    in design as well as in data, but every voxel gets the same resamplings: the dependence
+    between voxels is kept, and the maximum over them holds family-wise
+    (Winkler 2014, doi:10.1016/j.neuroimage.2014.01.060). Errors must be exchangeable (or
+    symmetric) given the covariates; as with any nuisance of Freedman & Lane, the test is exact
+    for known, and close to it for estimated coefficients.
+    """
+    q = statistic.n_effects
+    return split_covariates(voxel_covariates, statistic.basis[:, :q], statistic.basis[:, q:])
+
+
+def reduce(
+    data: ArrayLike, statistic: Statistic, nuisance: VoxelNuisance | None = None
+) -> FloatArray:
     """Return the residuals of the reduced model, (n_participants, n_responses, n_voxels).
 
     Where they are nothing but rounding, or a value is missing, they are set to 0.
@@ -216,23 +270,43 @@ def reduce(data: ArrayLike, statistic: Statistic) -> FloatArray:
     ----------
     data : (n_participants, n_voxels) or (n_participants, n_responses, n_voxels) array
     statistic : Statistic
+    nuisance : VoxelNuisance, optional
+        From :func:`voxel_nuisance`; voxels that it does not test are set to 0.
     """
     observed = np.asarray(data, dtype=float)
     if observed.ndim == 2:
         observed = observed[:, None]
-    nuisance = statistic.basis[:, statistic.n_effects :]
+    columns = statistic.basis[:, statistic.n_effects :]
     residuals = observed - np.tensordot(
-        nuisance, np.tensordot(nuisance, observed, axes=(0, 0)), axes=1
+        columns, np.tensordot(columns, observed, axes=(0, 0)), axes=1
     )
+    if nuisance is not None:
+        residuals = without_covariates(residuals, nuisance)
+        residuals[:, :, ~nuisance.is_tested] = 0.0
     is_tested = (residuals**2).sum(axis=0) > 1e-20 * (observed**2).sum(axis=0)
     residuals[:, ~is_tested] = 0.0  # a comparison with NaN is false
     return np.asarray(residuals)
 
 
+def _check_counts(
+    n_rows: int, df: int, n_responses: int, n_voxel_covariates: int, *, is_welch: bool
+) -> None:
+    """Refuse what cannot go together, or leaves no degrees of freedom."""
+    if is_welch and n_responses > 1:
+        raise ValueError(ONE_RESPONSE.format(n=n_responses))
+    if is_welch and n_voxel_covariates:
+        raise UsageError(EQUAL_VARIANCES, EQUAL_VARIANCES_HINT)
+    if df < 1:
+        raise InputDataError(NO_DF.format(n_rows=n_rows, rank=n_rows - df), NO_DF_HINT)
+    if df <= n_responses - 1:
+        raise InputDataError(TOO_MANY.format(n=n_responses, df=df - n_responses + 1))
+
+
 def _weights(statistic: Statistic, resamplings: Resamplings, rows: slice) -> Float32Array:
     """Return what brings residuals to scores, (n_rows, n_columns, n_participants).
 
-    With variance groups, each group has the columns of the basis for itself.
+    With variance groups, each group has the columns of the basis for itself. Columns of 0 stand
+    for covariates of voxels.
     """
     order, sign = resamplings.order[rows], resamplings.sign[rows]
     n_groups = len(statistic.group_df)
@@ -241,6 +315,7 @@ def _weights(statistic: Statistic, resamplings: Resamplings, rows: slice) -> Flo
     columns = np.hstack(
         [statistic.basis * (statistic.groups == g)[:, None] for g in range(n_groups)]
     )
+    columns = np.pad(columns, ((0, 0), (0, statistic.n_voxel_covariates)))
     signed = columns[None] * sign[:, :, None]
     back = np.argsort(order, axis=1)
     moved = np.take_along_axis(signed, back[:, :, None], axis=1)

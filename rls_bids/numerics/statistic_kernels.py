@@ -14,6 +14,8 @@ TINY = 1e-7
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
+WIDTH = 128
+Int32Array = NDArray[np.int32]
 Table = tuple[FloatArray, tuple[float, float]]
 
 
@@ -215,3 +217,55 @@ def fill_pillai(
             share = (hypothesis * inverse).sum() / smaller  # both are symmetric
             share = min(max(share, 0.0), 1.0 - TINY)
             z[b, voxel] = _f_to_z(share / (1 - share) * df[1] / df[0], df[1], table)
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def fill_voxelwise(
+    residuals: Float32Array,
+    covariates: tuple[Float32Array, FloatArray, FloatArray],
+    order: Int32Array,
+    sign: NDArray[np.int8],
+    scores: Float32Array,
+) -> None:
+    """Fill the scores of covariates of voxels, the last columns, and correct those of effects.
+
+    residuals (n, n_responses, n_voxels); covariates: columns (n, m, n_voxels), overlap
+    (q, m, n_voxels), root (q, q, n_voxels); scores (n_rows, rank + m, n_responses, n_voxels).
+    """
+    columns, overlap, root = covariates
+    n, m, n_voxels = columns.shape
+    n_rows, n_scores, n_responses, _ = scores.shape
+    first = n_scores - m
+    for start in range(0, n_voxels, WIDTH):  # few enough voxels to stay in the nearest cache
+        stop = min(start + WIDTH, n_voxels)
+        for b in range(n_rows):
+            for response in range(n_responses):
+                for j in range(m):
+                    found = scores[b, first + j, response, start:stop]
+                    found[:] = np.float32(0)
+                    for i in range(n):
+                        flip = np.float32(sign[b, i])
+                        column = columns[i, j, start:stop]
+                        moved = residuals[order[b, i], response, start:stop]
+                        for v in range(stop - start):
+                            found[v] += flip * column[v] * moved[v]
+                own = scores[b, :, response, start:stop]
+                _correct(own, overlap[:, :, start:stop], root[:, :, start:stop])
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def _correct(scores: Float32Array, overlap: FloatArray, root: FloatArray) -> None:
+    """Change scores of effect columns, the first, to those of what covariates leave of them."""
+    q, m, n_voxels = overlap.shape
+    first = len(scores) - m
+    rest = np.empty(q)
+    for v in range(n_voxels):
+        for i in range(q):
+            rest[i] = scores[i, v]
+            for j in range(m):
+                rest[i] -= overlap[i, j, v] * scores[first + j, v]
+        for i in range(q):
+            total = 0.0
+            for k in range(q):
+                total += root[i, k, v] * rest[k]
+            scores[i, v] = total

@@ -9,11 +9,21 @@ gathered so far, and a cluster that joins a larger one remembers the difference.
 
 import os
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from rls_bids.numerics.unions import (
+    NOBODY,
+    Peaks,
+    Place,
+    collect,
+    descending,
+    find,
+    merge,
+    settle,
+)
 
 VERSION = "1"
 
@@ -23,27 +33,14 @@ BAD_VALUES = "The map has shape {found}; expected one value for each of {n} voxe
 
 EXTENT_POWER = 0.5
 HEIGHT_POWER = 2.0
-NOBODY = np.uint32(0xFFFFFFFF)
 REACH = {6: 1, 18: 2, 26: 3}
-DIGIT_BITS = 11
+# Where the lowest bit that is set stands: the product shifts a De Bruijn sequence by it.
+DE_BRUIJN = 0x077CB531
+DIGITS = np.argsort([((DE_BRUIJN << bit) & 0xFFFFFFFF) >> 27 for bit in range(32)])
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
-Place: TypeAlias = int | np.unsignedinteger
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peaks:
-    """What a sweep of one map found at most, both signs counted or one.
-
-    ``extent`` (voxels) and ``mass`` (sum of what exceeds the threshold) belong to the clusters
-    above the cluster-forming threshold, ``enhanced`` to TFCE; 0 where there is nothing.
-    """
-
-    extent: float
-    mass: float
-    enhanced: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +146,8 @@ def tfce(
     result = np.zeros(n_voxels)
     for sign in (np.float32(1), np.float32(-1)):
         enhanced = np.zeros(n_voxels)
-        rules = (0.0, np.inf, float(extent_power), float(height_power))
-        _sweep(sign * heights, *_where(neighbours), rules, enhanced)
+        powers = (float(extent_power), float(height_power))
+        _enhance(sign * heights, *_where(neighbours), powers, enhanced)
         result += sign * enhanced
     return result
 
@@ -189,12 +186,12 @@ def peaks(
     found = [(0.0, 0.0, 0.0)]
     floor = 0.0 if is_enhanced else float(threshold)
     rules = (floor, float(threshold), EXTENT_POWER, HEIGHT_POWER)
-    enhanced = np.zeros(len(values) if is_enhanced else 0)
     for sign in (1, -1)[: 1 + is_two_sided]:
         signed = values if sign > 0 else -values
-        found.append(_sweep(signed, *_where(neighbours), rules, enhanced))
+        found.append(_largest(signed, *_where(neighbours), rules))
     extent, mass, highest = np.max(found, axis=0)
-    return Peaks(extent=float(extent), mass=float(mass), enhanced=float(highest))
+    highest = float(highest) if is_enhanced else 0.0
+    return Peaks(extent=float(extent), mass=float(mass), enhanced=highest)
 
 
 def label_clusters(values: ArrayLike, neighbours: VoxelNeighbours, threshold: float) -> Int32Array:
@@ -255,141 +252,134 @@ def _label(
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def descending(values: Float32Array, floor: float) -> Int32Array:
-    """Return where values exceed a floor of 0 or more, largest first (three-digit radix sort)."""
-    bits = values.view(np.uint32)  # of positive floats, in the order of the floats
-    n = 0
-    for i in range(values.size):
-        if values[i] > floor:
-            n += 1
-    keys, index = np.empty(n, np.uint32), np.empty(n, np.int32)
-    n = 0
-    for i in range(values.size):
-        if values[i] > floor:
-            keys[n], index[n] = np.uint32(0x7FFFFFFF) - bits[i], i
-            n += 1
-    other_keys, other_index = np.empty(n, np.uint32), np.empty(n, np.int32)
-    n_digits = 1 << DIGIT_BITS
-    for digit in range(3):
-        shift = np.uint32(digit * DIGIT_BITS)
-        start = np.zeros(n_digits + 1, np.int64)
-        for k in range(n):
-            start[((keys[k] >> shift) & np.uint32(n_digits - 1)) + 1] += 1
-        for k in range(n_digits):
-            start[k + 1] += start[k]
-        for k in range(n):
-            place = (keys[k] >> shift) & np.uint32(n_digits - 1)
-            other_keys[start[place]], other_index[start[place]] = keys[k], index[k]
-            start[place] += 1
-        keys, other_keys = other_keys, keys
-        index, other_index = other_index, index
-    return index
+def _enhance(
+    values: Float32Array,
+    places: Int32Array,
+    steps: Int32Array,
+    covers: NDArray[np.uint32],
+    n_places: int,
+    powers: tuple[float, float],
+    enhanced: FloatArray,
+) -> None:
+    """Grow the clusters of positive values; fill what each voxel gathers."""
+    extent_power, power = powers[0], powers[1] + 1.0
+    heights, order = descending(values, np.arange(values.size).astype(np.int32), 0.0)
+    parent = np.full(n_places, NOBODY, np.uint32)
+    seen = np.zeros(n_places, np.uint8)
+    merged = np.empty((order.size, 2), np.uint32)
+    state = np.empty((n_places, 4))
+    n_merged = 0
+    for k in range(order.size):
+        height = float(heights[k])
+        level = (height * height * height if power == 3.0 else height**power) / power
+        here = np.uintp(places[order[k]])  # numba looks for negative indices else
+        root: Place = here
+        parent[here] = here
+        state[here, 0], state[here, 1], state[here, 2], state[here, 3] = 1.0, 0.0, 0.0, level
+        present = _touching(seen, here, steps)
+        seen[here] = 1
+        while present:
+            j = _lowest(present)
+            present &= ~np.uint64(covers[j])
+            other = find(parent, parent[np.uintp(here + np.uintp(steps[j]))])
+            if other != root:
+                root, other = merge(parent, state, root, other, level, extent_power)
+                merged[n_merged, 0], merged[n_merged, 1] = other, root
+                n_merged += 1
+    collect(parent, state, merged[:n_merged], extent_power)
+    for k in range(order.size):
+        enhanced[order[k]] = state[places[order[k]], 2]
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def _sweep(
+def _largest(
     values: Float32Array,
     places: Int32Array,
     steps: Int32Array,
     covers: NDArray[np.uint32],
     n_places: int,
     rules: tuple[float, float, float, float],
-    enhanced: FloatArray,
 ) -> tuple[float, float, float]:
-    """Grow the clusters of positive values; rules = floor, threshold, powers of extent, height.
+    """Return the largest extent, mass (of clusters above the threshold) and enhanced value.
 
-    Fills ``enhanced`` unless it is empty. Returns the largest extent and mass of the clusters
-    above the threshold, and the largest enhanced value. Sizes and masses only grow on the way
-    down, so the largest that were seen are the largest there are.
+    rules = floor, threshold, powers of extent and height. A voxel that joins a cluster gathers
+    less than those before it, so what has been gathered is kept for each cluster's best voxel
+    alone. Sizes and masses only grow on the way down: the largest seen are the largest there are.
     """
     floor, threshold, extent_power, height_power = rules
-    order = descending(values, floor)
-    n = order.size
+    heights, order = descending(values, places, floor)
     parent = np.full(n_places, NOBODY, np.uint32)
-    merged = np.empty((n, 2), np.uint32)
-    state = np.empty((n_places, 4))  # extent, mass, gathered, level of the last change
-    n_merged, largest, heaviest = 0, 0.0, 0.0
-    power = height_power + 1.0
-    for k in range(n):
-        height = float(values[order[k]])
+    seen = np.zeros(n_places, np.uint8)
+    state = np.empty((n_places, 4))
+    largest, heaviest, highest, power = 0.0, 0.0, 0.0, height_power + 1.0
+    for k in range(order.size):
+        height = float(heights[k])
         level = (height * height * height if power == 3.0 else height**power) / power
-        here = np.uintp(places[order[k]])  # numba looks for negative indices else
+        here = np.uintp(order[k])
         root: Place = here
-        parent[here] = here
-        state[here, 0], state[here, 1] = 1.0, height - threshold
-        state[here, 2], state[here, 3] = 0.0, level
-        left = np.uint32(0xFFFFFFFF)
-        for j in range(steps.size):
-            if not (left >> np.uint32(j)) & np.uint32(1):
-                continue
-            other: Place = np.uintp(here + np.uintp(steps[j]))
-            if parent[other] == NOBODY:
-                continue
-            left &= ~covers[j]
-            other = find(parent, other)
-            if other != root:
-                root, other = merge(parent, state, root, other, level, extent_power)
-                merged[n_merged, 0], merged[n_merged, 1] = other, root
-                n_merged += 1
+        present = _touching(seen, here, steps)
+        seen[here] = 1
+        if present:
+            root = _join(parent, state, here, present, steps, covers, level, extent_power)
+            state[root, 0] += 1.0
+            state[root, 1] += height - threshold
+        else:
+            state[here, 0], state[here, 1] = 1.0, height - threshold
+            state[here, 2], state[here, 3] = 0.0, level
+        parent[here] = root
         if height > threshold:
             largest, heaviest = max(largest, state[root, 0]), max(heaviest, state[root, 1])
-    if not enhanced.size:
-        return largest, heaviest, 0.0
-    collect(parent, state, merged[:n_merged], extent_power)
-    highest = 0.0
-    for k in range(n):
-        enhanced[order[k]] = state[places[order[k]], 2]
-        highest = max(highest, enhanced[order[k]])
+    for here in order:
+        if parent[here] == np.uint32(here):
+            settle(state, here, 0.0, extent_power)
+            highest = max(highest, state[here, 2])
     return largest, heaviest, highest
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def find(parent: NDArray[np.uint32], at: Place) -> Place:
-    """Return the root of a cluster, and shorten the way to it."""
-    here = np.uintp(at)
-    while parent[here] != here:
-        parent[here] = parent[parent[here]]
-        here = np.uintp(parent[here])
-    return here
-
-
-@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def merge(
+def _join(
     parent: NDArray[np.uint32],
     state: FloatArray,
-    one: Place,
-    other: Place,
+    here: Place,
+    present: np.uint64,
+    steps: Int32Array,
+    covers: NDArray[np.uint32],
     level: float,
     power: float,
-) -> tuple[Place, Place]:
-    """Join two clusters at a level; return the root of the whole, and the root that was."""
-    settle(state, one, level, power)
-    settle(state, other, level, power)
-    if state[other, 0] > state[one, 0]:
-        one, other = other, one
-    parent[other] = one
-    state[other, 2] -= state[one, 2]  # what the larger one has gathered is not for the other
-    state[one, 0] += state[other, 0]
-    state[one, 1] += state[other, 1]
-    return one, other
+) -> Place:
+    """Join all clusters that touch a place; return the root, which keeps the best of them."""
+    j = _lowest(present)
+    present &= ~np.uint64(covers[j])
+    root = find(parent, np.uintp(here + np.uintp(steps[j])))
+    settle(state, root, level, power)
+    while present:
+        j = _lowest(present)
+        present &= ~np.uint64(covers[j])
+        other = find(parent, np.uintp(here + np.uintp(steps[j])))
+        if other != root:
+            settle(state, other, level, power)
+            best = max(state[root, 2], state[other, 2])
+            if state[other, 0] > state[root, 0]:
+                root, other = other, root
+            parent[other] = root
+            state[root, 0] += state[other, 0]
+            state[root, 1] += state[other, 1]
+            state[root, 2] = best
+    return root
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def settle(state: FloatArray, root: Place, level: float, power: float) -> None:
-    """Add what a cluster has gathered since its last change."""
-    size = state[root, 0]
-    weight = np.sqrt(size) if power == 0.5 else size**power
-    state[root, 2] += weight * (state[root, 3] - level)
-    state[root, 3] = level
+def _touching(seen: NDArray[np.uint8], here: Place, steps: Int32Array) -> np.uint64:
+    """Return the bits of those neighbours that are in a cluster already, without a branch."""
+    present = np.uint64(0)
+    for j in range(steps.size):
+        present |= np.uint64(seen[np.uintp(here + np.uintp(steps[j]))]) << np.uint64(j)
+    return present
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def collect(
-    parent: NDArray[np.uint32], state: FloatArray, merged: NDArray[np.uint32], power: float
-) -> None:
-    """Bring the clusters down to zero and hand on what they gathered, the last joined first."""
-    for root in range(parent.size):
-        if parent[root] == np.uint32(root):
-            settle(state, root, 0.0, power)
-    for k in range(len(merged) - 1, -1, -1):
-        state[merged[k, 0], 2] += state[merged[k, 1], 2]
+def _lowest(present: np.uint64) -> int:
+    """Return the number of the lowest bit that is set, below 32."""
+    only = present & (~present + np.uint64(1))
+    shifted = (only * np.uint64(DE_BRUIJN)) & np.uint64(0xFFFFFFFF)
+    return int(DIGITS[shifted >> np.uint64(27)])

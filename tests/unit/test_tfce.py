@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from rls_bids.numerics import tfce as module
 from rls_bids.numerics.tfce import label_clusters, peaks, tfce, voxel_neighbours
+from rls_bids.numerics.unions import descending
 
 STRUCTURES = {6: 1, 18: 2, 26: 3}
 
@@ -125,8 +126,12 @@ def test_labels_are_those_of_scipy(rng):
 def test_order_is_that_of_the_values(rng):
     values = np.concatenate([rng.exponential(size=5000), [1e-30, 1e30, 0.0, -1.0, np.nan]])
     values = values.astype(np.float32)
-    order = module.descending(values, 0.0)
-    assert len(order) == 5002
+    copy, items = values.copy(), np.arange(5005, dtype=np.int32) * 3
+    heights, found = descending(values, items, 0.0)
+    assert (len(found), len(heights)) == (5002, 5002)
+    order = found // 3
+    assert np.array_equal(heights, values[order])
+    assert np.array_equal(values, copy, equal_nan=True)
     assert (np.diff(values[order]) <= 0).all()
 
 
