@@ -69,7 +69,7 @@ GROUP_GRAPHS = (
 ICA = "Group ICA had {n} components, of {people} participants."
 OWN_TEMPLATES = (
     "Templates were the networks of 300 nodes [@seitzman2020], each the largest of Gaussians of "
-    "12 mm full width at half maximum at its nodes."
+    "16 mm full width at half maximum at its nodes."
 )
 ICA_TEMPLATES = "Templates were the maps of {file}."
 GRAPHS = " They were {weighting}; densities: {densities}; {n} {nulls} null networks a density."

@@ -16,8 +16,11 @@ from rls_bids.resources.spaces import points_to_space
 
 VERSION = "1"
 TEMPLATE_ATLAS = "Seitzman300"
-FWHM_MM = 12.0
-"""The median distance of a node of Seitzman-300 to the nearest other one."""
+FWHM_MM = 16.0
+"""As wide as can be (whole mm) so that no two templates correlate by .25 in the brain.
+
+Wider ones are more alike between atlases: their nodes differ by some mm.
+"""
 NO_NETWORK = ("", "unassigned")
 
 _FWHM_TO_SD = 1 / np.sqrt(8 * np.log(2))
@@ -29,8 +32,8 @@ def network_templates(
     """Return a map of each network of an atlas of spheres, at the voxels of a grid.
 
     A map is max exp(−d²/2s²) over the nodes of a network, with the distance d to a node and s of
-    a full width at half maximum of 12 mm: 1 at nodes, and about a half midway between neighbours.
-    Nodes without network are in none.
+    a full width at half maximum of 16 mm: 1 at nodes, a half at 8 mm from them. Nodes without
+    network are in none.
 
     Parameters
     ----------
@@ -96,7 +99,7 @@ def templates_metadata(atlas: Atlas, space: str) -> dict[str, Any]:
     >>> from rls_bids.resources.atlases import find_atlas
     >>> told = templates_metadata(find_atlas("Seitzman300"), "MNI152NLin2009cAsym")
     >>> told["FwhmMm"], told["Networks"]["DefaultMode"]
-    (12.0, 67)
+    (16.0, 67)
     """
     told = atlas_metadata(atlas, space)
     shared = ("Name", "GivenSpace", "SpaceEvidence", "Placed", "License", "Source", "DOI")
