@@ -24,7 +24,7 @@ from rls_bids.workflows.stages import Stage
 OWN_PREPROCESSING = "rls_bids"
 MISSING = "n/a"
 LEAD = (
-    "{n} networks in the denoised series of all participants together, without regard to groups. "
+    "{n} components of the denoised series of all participants, without regard to groups. "
     "Nothing is tested here: give {file} to the participant level with --network-maps, then "
     "compare groups."
 )
