@@ -26,18 +26,23 @@ from rls_bids.paths import named_folders
 from rls_bids.records import Note, Participant, Seed, Template
 from rls_bids.reports.collect import collect_participant
 from rls_bids.reports.group import collect_group, group_facts
-from rls_bids.reports.html import write_group_page, write_participant_page
+from rls_bids.reports.html import write_group_page, write_ica_page, write_participant_page
+from rls_bids.reports.ica import collect_ica, ica_facts
 from rls_bids.reports.methods import write_citation
 from rls_bids.resources.seeds import seeds_asked
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import Settings, to_toml
+from rls_bids.settings.limits import ICA
 from rls_bids.workflows.group import group_stages, init_group_wf
+from rls_bids.workflows.ica import ica_stages, init_ica_wf
+from rls_bids.workflows.ica_plan import ica_plan_text, plan_ica
 from rls_bids.workflows.participant import init_participants_wf
 from rls_bids.workflows.seeds import circular_notes
 from rls_bids.workflows.stages import Place, Stage, place_of
 
 LOGGER = logging.getLogger("rls_bids")
 REFUSED = "RunRefused"
+NOTHING_TO_DO = "Every output is finished already; nothing is computed."
 
 
 def run_participant(settings: Settings) -> int:
@@ -105,7 +110,7 @@ def _compute(
     configure_nipype(settings.run, work_dir, str(Path(output_dir, naming.log_dir(None, run_id))))
     plan = init_participants_wf(participants, settings, template, seeds, run_id)
     if not plan.n_unfinished:
-        LOGGER.info("Every output is finished already; nothing is computed.")
+        LOGGER.info(NOTHING_TO_DO)
         return list(plan.notes)
     LOGGER.info("%d unfinished stages of %d participants.", plan.n_unfinished, len(participants))
     failures = run_workflow(plan.workflow, settings.run)
@@ -182,6 +187,8 @@ def run_group(settings: Settings) -> int:
     int
         The exit status: 0, or 1 when a comparison could not be made or failed.
     """
+    if ICA in settings.measures.names:
+        return run_ica(settings)
     template = locate_template(settings.anat.space, settings.anat.resolution)
     plan = plan_group(settings)
     if settings.run.dry_run:
@@ -221,7 +228,44 @@ def _compare(
     configure_nipype(run, run.work_dir, log_dir)
     workflow = init_group_wf(plan, stages, template, place, settings, log_dir)
     if not workflow.list_node_names():
-        LOGGER.info("Every output is finished already; nothing is computed.")
+        LOGGER.info(NOTHING_TO_DO)
         return []
     LOGGER.info("%d comparisons are planned.", len(plan.designs))
     return [note_of(failure) for failure in run_workflow(workflow, run)]
+
+
+def run_ica(settings: Settings) -> int:
+    """Find networks in the denoised series of all participants, and write their page.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 when something failed.
+    """
+    template = locate_template(settings.anat.space, settings.anat.resolution)
+    plan = plan_ica(settings)
+    if settings.run.dry_run:
+        sys.stdout.write(ica_plan_text(plan, settings) + "\n")
+        return EXIT_OK
+    run_id, run = new_run_id(), settings.run
+    root = Path(settings.input.output_dir)
+    write_dataset_description(root, settings.input.bids_dir, __version__)
+    write_citation(*ica_facts(plan, settings))
+    _save_settings(settings, naming.log_dir(None, run_id))
+    place = place_of(settings)
+    stages = ica_stages(plan, place, settings)
+    notes = [note for design in plan.designs for note in design.notes]
+    if not (run.reports_only or run.boilerplate_only):
+        log_dir = str(root / naming.log_dir(None, run_id))
+        configure_nipype(run, run.work_dir, log_dir)
+        workflow = init_ica_wf(plan, stages, template, place, settings, log_dir)
+        if workflow.list_node_names():
+            notes += [note_of(failure) for failure in run_workflow(workflow, run)]
+        else:
+            LOGGER.info(NOTHING_TO_DO)
+    page = collect_ica(plan, stages, notes, settings)
+    LOGGER.info("Report of group ICA: %s", write_ica_page(root, page))
+    write_descriptions(root)
+    for note in notes:
+        _tell(note)
+    return EXIT_FAILED if any(note.level == "failed" for note in notes) else EXIT_OK

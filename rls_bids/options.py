@@ -90,7 +90,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--smoothing", "denoise.smoothing_fwhm_mm", NUMBER, "MM", "FWHM of the kernel (6)"),
     ),
     "measures": (
-        ("--measures", "measures.names", MANY, "NAME", "which measures (all of --list-measures)"),
+        ("--measures", "measures.names", MANY, "NAME",
+         "which measures (all of --list-measures but ica, which is for the group level, alone)"),
         ("--alff-band", "measures.alff_band", PAIR, "HZ", "band of ALFF and fALFF (0.01 0.08)"),
         ("--dc-threshold", "measures.dc_threshold", NUMBER, "R",
          "correlation above which voxels are connected (0.25)"),
@@ -116,7 +117,9 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--seed-regression", "measures.seed_regression", TEXT, "{separate,together}",
          "together: semi-partial, each seed given the others of its network (separate)"),
         ("--network-maps", "measures.network_maps", TEXT, "FILE",
-         "network maps for dual regression, 4D or labels, with space- in the name (none)"),
+         "network maps for dual regression, or templates for ica, 4D or labels, with space- in "
+         "the name (none)"),
+        ("--n-components", "measures.n_components", WHOLE, "N", "components of group ICA (12)"),
         ("--atlases", "measures.atlases", MANY, "NAME",
          "atlases for time series and matrices, label images with a table, or none (Seitzman300)"),
     ),

@@ -288,11 +288,12 @@ class Measure:
     ``"atlas"`` (tables of parcels) or ``"local"``: every voxel has a value of its own,
     computed by ``compute`` from one run (:class:`~rls_bids.numerics.local.LocalRun`) and the
     settings named in ``options``, smoothed afterwards;
-    ``is_of_grey``: it is about the grey matter only.
+    ``is_of_grey``: it is about the grey matter only. ``"group"`` is made of the series of all
+    participants together.
     """
 
     name: str
-    kind: Literal["seed", "network", "local", "atlas"]
+    kind: Literal["seed", "network", "local", "atlas", "group"]
     version: str
     suffix: str
     stats: tuple[Stat, ...]

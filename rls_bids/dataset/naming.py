@@ -18,6 +18,9 @@ WRONG_ENTITIES = "{product}: missing entities {missing}, unexpected {extra}."
 WRONG_LABEL = "{product}: {entity}-{label} is not one of {allowed}."
 NOT_OURS = "{path} does not match any product of rls_bids: {reason}."
 
+ICA = "ICA"
+"""What ``seg-`` of the components of a group ICA starts with; their number follows."""
+
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
 _EXTENSIONS = (".nii.gz", ".tsv", ".json", ".h5", ".txt", ".svg", ".png")
 
@@ -220,6 +223,49 @@ def group_table(model: str, table: str, **entities: str | None) -> str:
     return _group_path(f"group_{table}", model, entities)
 
 
+def ica_file(product: str, n_components: int, **entities: str | None) -> str:
+    """Return the relative path of the components of a group ICA, or of their table.
+
+    ``seg-`` names the set: it becomes part of the names of what is made with the components.
+
+    Examples
+    --------
+    >>> ica_file("components", 12, task="rest", space="MNI152NLin2009cAsym", res="2",
+    ...          denoise="acompcor")
+    'group/ica-12/task-rest_space-MNI152NLin2009cAsym_seg-ICA12_res-2_denoise-acompcor_components.nii.gz'
+    """
+    row = _BY_NAME[product]
+    written = _written(row, _labels({**entities, "seg": f"{ICA}{n_components}"}))
+    return f"{_ica_folder(n_components)}/{_stem(written, row.suffix)}{row.extension}"
+
+
+def ica_figure(n_components: int, index: int, **entities: str | None) -> str:
+    """Return the relative path of the picture of one component, counted from 1."""
+    number = f"{index:0{len(str(n_components))}d}"
+    written = _labels({**entities, "seg": f"{ICA}{n_components}", "label": number})
+    _check_known("component", written)
+    return f"{_ica_folder(n_components)}/figures/{_stem(written, 'components')}.svg"
+
+
+def ica_page(n_components: int) -> str:
+    """Return the relative path of the page of a group ICA."""
+    return f"{_ica_folder(n_components)}.html"
+
+
+def _ica_folder(n_components: int) -> str:
+    return f"group/ica-{n_components}"
+
+
+def _rebuilt(product: Product, entities: dict[str, str]) -> str:
+    """Return the path that a result of the group with these entities has."""
+    given: dict[str, str | None] = {**entities}
+    if "model" in product.required:
+        return _group_path(product.name, entities["model"], {**given, "model": None})
+    head, _, number = entities["seg"].partition(ICA)
+    is_set = not head and re.fullmatch(r"[1-9]\d*", number)
+    return ica_file(product.name, int(number), **{**given, "seg": None}) if is_set else ""
+
+
 def _group_path(product: str, model: str, entities: dict[str, str | None]) -> str:
     row = _BY_NAME[product]
     label = camel_label(model)
@@ -299,10 +345,8 @@ def parse(path: str) -> Parsed:
         given = _read(product, written)
         if given is None:
             continue
-        model = given.pop("model", "")
         if participant is None:
-            rebuilt = _group_path(product.name, model, {**given})
-            given["model"] = model
+            rebuilt = _rebuilt(product, given)
         else:
             rebuilt = derivative(product.name, participant, session, **given)
         if rebuilt == path:

@@ -81,6 +81,17 @@ def _group(
     )
 
 
+def _of_ica(name: str, extension: str) -> Product:
+    return Product(
+        name=name,
+        folder="group",
+        suffix="components",
+        extension=extension,
+        required=("task", "space", "seg", "denoise"),
+        optional=("res",),
+    )
+
+
 STRATEGY_DESC = "denoised"
 
 _STD = ("space", "res")
@@ -200,4 +211,6 @@ PRODUCTS: tuple[Product, ...] = (
         _group(f"group_{table}", table, ".tsv", (), ("seg", "seed", "meas", "contrast", "desc"))
         for table in GROUP_TABLES
     ),
+    _of_ica("components", ".nii.gz"),
+    _of_ica("components_table", ".tsv"),
 )

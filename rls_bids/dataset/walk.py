@@ -24,7 +24,7 @@ NO_KEY = "{path}: the sidecar lacks {key}."
 LOST_SOURCE = "{path}: the source {uri} does not exist."
 LOST_ENTITY = "descriptions.tsv: {rows} do not match the labels in the tree."
 
-_IMAGES_WITHOUT_SKULL = ("T1w", "boldref", "bold", "statmap")
+_IMAGES_WITHOUT_SKULL = ("T1w", "boldref", "bold", "statmap", "components")
 _SERIES = ("preproc_bold", "denoised_bold")
 
 
@@ -85,12 +85,12 @@ def _check_file(root: Path, path: str, links: dict[str, str]) -> list[str]:
 
 
 def _is_shown(place: Path) -> bool:
-    """Whether this is a figure, ``sub-<label>.html`` or ``group/model-<name>.html``."""
+    """Whether this is a figure, ``sub-<label>.html`` or ``group/{model,ica}-<name>.html``."""
     here = place.parent.as_posix()
     if place.parent.name == "figures" and not place.name.startswith("."):
         return True
-    starts = {".": "sub-", "group": "model-"}.get(here)
-    return place.suffix == ".html" and starts is not None and place.name.startswith(starts)
+    starts = {".": ("sub-",), "group": ("model-", "ica-")}.get(here, ())
+    return place.suffix == ".html" and place.name.startswith(starts)
 
 
 def _check_lone_sidecar(root: Path, path: str) -> list[str]:

@@ -26,3 +26,11 @@ def load_table(path: str | Path) -> "dict[str, np.ndarray]":
 
     frame = pd.read_csv(path, sep="\t", na_values=["n/a"])
     return {str(name): frame[name].to_numpy(dtype=float) for name in frame.columns}
+
+
+def load_rows(path: str | Path) -> list[dict[str, str]]:
+    """Read a table as it stands: one mapping of column to text a row."""
+    import csv
+
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))

@@ -5,6 +5,7 @@ from rls_bids.measures import (
     centrality,
     dualregression,
     graphs,
+    ica,
     matrices,
     reho,
     seed,
@@ -21,6 +22,7 @@ MEASURES: dict[str, Measure] = {
         centrality.MEASURE,
         matrices.MEASURE,
         graphs.MEASURE,
+        ica.MEASURE,
     )
 }
 LOCAL_STATS = tuple(

@@ -62,7 +62,7 @@ def _unit(maps: FloatArray) -> FloatArray:
     return np.asarray(centred / np.where(length > 0, length, np.nan))
 
 
-def match_maps(components: ArrayLike, templates: ArrayLike) -> Matching:
+def match_maps(components: ArrayLike, templates: ArrayLike, least: float = 0.0) -> Matching:
     """Give each component at most one template, so that the sum of abs(r) is the largest.
 
     The sign of an independent component is arbitrary, so that the size of the correlation counts.
@@ -72,6 +72,8 @@ def match_maps(components: ArrayLike, templates: ArrayLike) -> Matching:
     Parameters
     ----------
     components, templates : (n, n_voxels) arrays
+    least : float
+        Pairs with a smaller abs(r) are none, and do not count in the sum.
 
     Returns
     -------
@@ -95,10 +97,43 @@ def match_maps(components: ArrayLike, templates: ArrayLike) -> Matching:
     ([1, -1, 0], [-1.0, nan, 0.94])
     """
     correlations = spatial_correlations(components, templates)
-    rows, columns = linear_sum_assignment(-np.abs(np.nan_to_num(correlations)))
+    size = np.abs(np.nan_to_num(correlations))
+    rows, columns = linear_sum_assignment(-np.where(size >= least, size, 0.0))
     template = np.full(len(correlations), -1, dtype=np.intp)
     r = np.full(len(correlations), np.nan)
     for row, column in zip(rows, columns, strict=True):
-        if np.isfinite(correlations[row, column]):
+        if np.isfinite(correlations[row, column]) and size[row, column] >= least:
             template[row], r[row] = column, correlations[row, column]
     return Matching(template=template, r=r, correlations=correlations)
+
+
+def orient(components: ArrayLike, found: Matching) -> tuple[FloatArray, FloatArray]:
+    """Turn components towards their templates, those without by skewness, and give them as z.
+
+    Parameters
+    ----------
+    components : (n_components, n_voxels) array
+    found : Matching
+        Of these components.
+
+    Returns
+    -------
+    z : (n_components, n_voxels) array
+        Mean 0 and standard deviation 1 over the voxels; 0 where there is no spread.
+    sign : (n_components,) array
+        1, or -1 for those that were turned.
+
+    Examples
+    --------
+    >>> components = [[0.0, -3.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0]]
+    >>> z, sign = orient(components, match_maps(components, [[0.0, 0.0, -1.0, 0.0]]))
+    >>> z.argmax(axis=1).tolist(), z.argmin(axis=1).tolist(), sign.tolist()
+    ([1, 0], [0, 2], [-1.0, -1.0])
+    """
+    values = np.array(components, dtype=float)
+    values -= values.mean(axis=1, keepdims=True)
+    skewed = np.sign((values**3).sum(axis=1))
+    sign = np.where(found.template >= 0, np.sign(np.nan_to_num(found.r)), skewed)
+    sign[sign == 0] = 1.0
+    spread = values.std(axis=1, keepdims=True)
+    return np.asarray(values * sign[:, None] / np.where(spread > 0, spread, 1.0)), sign

@@ -14,7 +14,7 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import atomic_write
 from rls_bids.records import Note
 from rls_bids.reports.methods import Methods, cited_pieces
-from rls_bids.reports.pages import GroupPage, ParticipantPage, Section, SeedResult
+from rls_bids.reports.pages import GroupPage, IcaPage, ParticipantPage, Section, SeedResult
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -96,6 +96,30 @@ def write_group_page(output_dir: str | Path, page: GroupPage) -> Path:
         sign=SIGN_CONVENTION.format(first=first, second=second),
         across_maps=UNCORRECTED_ACROSS_MAPS,
         sections=(*(_seed_section(seed) for seed in page.seeds), *page.graphs),
+    )
+
+
+def write_ica_page(output_dir: str | Path, page: IcaPage) -> Path:
+    """Write the page of a group ICA to ``group/ica-<number of components>.html``.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+        The derivatives' root.
+    page : IcaPage
+        What it shows.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    return _write(
+        output_dir,
+        naming.ica_page(page.n_components),
+        "ica.html.jinja",
+        page=page,
+        title=f"Group ICA, {page.n_components} components",
     )
 
 

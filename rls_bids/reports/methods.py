@@ -99,9 +99,7 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
     if not settings.run.anat_only:
         if not known.preprocessing:
             paragraphs.append(("BOLD", _bold(settings, known)))
-        paragraphs += [
-            ("Denoising", wording.denoising_text(settings.denoise)),
-        ]
+        paragraphs.append(("Denoising", wording.denoising_text(settings.denoise)))
         if settings.analysis_level != "group" or not _is_without_maps(known):
             paragraphs.append(("Seed connectivity", _seeds(known.seeds)))
         if known.measures:
@@ -302,6 +300,8 @@ def _seed_words(seed: Seed) -> str:
 
 def _group(settings: Settings, facts: Facts) -> str:
     group = settings.group
+    if facts.measures == ("ica",):
+        return " ".join(facts.group)
     names = f" {' minus '.join(group.contrast)}" if group.contrast else ""
     covariates = ", ".join(group.covariates)
     adjusted = f", with {covariates} as covariates" if covariates else ""
@@ -320,9 +320,9 @@ def _group(settings: Settings, facts: Facts) -> str:
 
 
 def _is_without_maps(facts: Facts) -> bool:
-    """Whether the results are tables of parcels alone."""
+    """Whether the results are tables of parcels, or components, alone."""
     kinds = {MEASURES[name].kind for name in facts.measures}
-    return kinds == {"atlas"} and not facts.seeds
+    return kinds in ({"atlas"}, {"group"}) and not facts.seeds
 
 
 def cited_pieces(text: str) -> tuple[tuple[str, Reference | None], ...]:

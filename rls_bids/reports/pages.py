@@ -65,6 +65,19 @@ class ParticipantPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IcaPage:
+    """All that the page of a group ICA shows; ``sections`` are its strategies."""
+
+    n_components: int
+    version: str
+    lead: str
+    sections: tuple[Section, ...]
+    methods: Methods
+    notes: tuple[Note, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeedResult:
     """One seed of a group model.
 

@@ -111,6 +111,11 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             alt="Global graph metrics over density beside those of null networks",
             caption="",
         ),
+        "component": Words(
+            title="Component",
+            alt="Component in three planes through its peak, with axial slices below",
+            caption="",
+        ),
         "tmap": Words(
             title="t map",
             alt="Map of t in three planes through the seed, with axial slices below",

@@ -66,6 +66,12 @@ GROUP_GRAPHS = (
     "metrics, and over the nodes of each nodal metric, by the largest statistic of each "
     "permutation [@winkler2014]."
 )
+ICA = "Group ICA had {n} components, of {people} participants."
+OWN_TEMPLATES = (
+    "Templates were the networks of 300 nodes [@seitzman2020], each the largest of Gaussians of "
+    "16 mm full width at half maximum at its nodes."
+)
+ICA_TEMPLATES = "Templates were the maps of {file}."
 GRAPHS = " They were {weighting}; densities: {densities}; {n} {nulls} null networks a density."
 LOCAL = (
     "Maps of local measures were averaged over runs, weighted by the minutes kept, smoothed with "

@@ -270,8 +270,21 @@ def _check_together(settings: Settings) -> None:
     check_strategies(denoise)
     _check_motion_filter(denoise)
     _check_graphs(settings.measures)
+    _check_ica(settings)
     if run.omp_nthreads > run.n_cpus:
         raise UsageError(limits.TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus))
+
+
+def _check_ica(settings: Settings) -> None:
+    """Check that group ICA is asked for by itself, at the level that makes it."""
+    names = settings.measures.names
+    if limits.ICA not in names:
+        return
+    if settings.analysis_level != "group":
+        raise UsageError(limits.ICA_OF_GROUP)
+    others = [name for name in names if name != limits.ICA]
+    if others:
+        raise UsageError(limits.ICA_ALONE.format(others=", ".join(others)))
 
 
 def _check_graphs(measures: MeasureSettings) -> None:

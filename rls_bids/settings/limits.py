@@ -19,6 +19,14 @@ BAND_ORDER = (
     "--lower-bpf is {low:g} Hz and --upper-bpf is {high:g} Hz, but the lower must be less."
 )
 GRAPHS_WITHOUT_MATRICES = "--measures got graphs without matrices, of which graphs are made."
+ICA_OF_GROUP = (
+    "--measures got ica at the participant level, but its networks are found at the group level, "
+    "in the series that `participant --level full` writes."
+)
+ICA_ALONE = (
+    "--measures got ica with {others}, but group ICA runs by itself: its components are given to "
+    "the participant level by --network-maps."
+)
 DENSITY_ABOVE_ONE = "--graph-densities got {found:g}, but a share of all pairs is at most 1."
 ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
 STOP_WITHOUT_FILTER = (
@@ -59,7 +67,11 @@ KINDS_OF_ITEMS: Mapping[object, tuple[tuple[type, ...], str]] = {
     float: ((int, float), "a list of numbers"),
 }
 LEVELS = ("participant", "group")
-MEASURE_NAMES = (*("seed", "dualregression", "alff", "reho", "centrality", "matrices", "graphs"),)
+ICA = "ica"
+MEASURE_NAMES = (
+    *("seed", "dualregression", "alff", "reho", "centrality", "matrices", "graphs"),
+    ICA,
+)
 SEED_SERIES = ("mean", "eigenvariate")
 SEED_REGRESSIONS = ("separate", "together")
 LABELS = {
@@ -118,6 +130,7 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "measures.dc_threshold": ("--dc-threshold", 0, True, "a correlation of 0 or more"),
     "measures.graph_densities": ("--graph-densities", 0, False, "more than 0"),
     "measures.n_nulls": ("--n-nulls", 0, True, "0 (no null networks) or more"),
+    "measures.n_components": ("--n-components", 2, True, "2 or more components"),
     "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),
     "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
     "group.n_permutations": ("--n-permutations", 1, True, "1 or more resamplings"),

@@ -84,7 +84,8 @@ class MeasureSettings:
 
     ``seed_networks`` are names of networks (empty: the default set of the table, or all of
     ``seeds_file``); ``seed_series`` and ``seed_regression`` hold for seeds that do not say it.
-    ``network_maps`` is a 4D or label image for dual regression; without it there is none.
+    ``network_maps`` is a 4D or label image for dual regression (without it there is none), or
+    the templates of the ``n_components`` of group ICA.
     ``atlases`` are names or absolute paths. Bands are in Hz; ``dc_threshold`` is a correlation,
     ``dc_density`` and ``graph_densities`` are shares of all pairs.
     """
@@ -108,6 +109,7 @@ class MeasureSettings:
     graph_metrics: Literal["core", "all"] = "core"
     graph_nulls: Literal["rewired", "correlated"] = "rewired"
     n_nulls: int = 100
+    n_components: int = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,8 @@ from rls_bids.workflows.matrices import AtlasStages, atlas_stages
 from rls_bids.workflows.metadata import (
     ANAT_VERSION,
     AVERAGE_VERSION,
+    preprocessing_of,
+    processing_of,
 )
 from rls_bids.workflows.nuisance import VERSION as NUISANCE_VERSION
 from rls_bids.workflows.nuisance import check_columns, design_parameters
@@ -138,9 +140,14 @@ def anat_stage(
 
 
 def design_stage(
-    run: BoldRun | PreparedRun, strategy: str, before: Stage, place: Place, settings: Settings
+    session: Session,
+    run: BoldRun | PreparedRun,
+    strategy: str,
+    before: Stage,
+    place: Place,
+    settings: Settings,
 ) -> Stage:
-    """Return what nuisance regression of one run with one strategy writes."""
+    """Return what nuisance regression of one run of a session with one strategy writes."""
     parameters = design_parameters(settings.denoise, strategy)
     stamp = fingerprint(before=before.fingerprint, settings=parameters, version=NUISANCE_VERSION)
     if isinstance(run, BoldRun):
@@ -171,6 +178,11 @@ def design_stage(
                 [*run.images, confounds_file],
                 SkullStripped=True,
                 RepetitionTime=run.repetition_time,
+                Processing={
+                    "Preprocessing": preprocessing_of(session),
+                    **processing_of(settings, strategy, place.size_mm, session.runs),
+                    "SmoothingFwhmMm": 0.0,
+                },
             )
         )
     figures = tuple(naming.figure(*owner, what, **entities) for what in ("carpet", "loadings"))
@@ -201,7 +213,7 @@ def stages_of(
     )
     designs = {
         strategy: tuple(
-            design_stage(run, strategy, stage, place, settings)
+            design_stage(session, run, strategy, stage, place, settings)
             for run, stage in zip(session.runs, runs, strict=True)
         )
         for strategy in settings.denoise.strategies

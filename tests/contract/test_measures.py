@@ -56,8 +56,8 @@ LOCAL = sorted(name for name, measure in MEASURES.items() if measure.kind == "lo
 # One function a measure: (n_volumes, n_voxels), mask -> one row a stat, in the record's order.
 COMPUTE = {"seed": seed_maps, **{name: local_maps(name) for name in LOCAL}}
 # Tables of parcels: test_matrices.py, test_graph_nodes.py. Of networks, whose series all voxels
-# of a volume tell: test_dualregression.py.
-ELSEWHERE = {"matrices", "graphs", "dualregression"}
+# of a volume tell: test_dualregression.py. Of all participants together: test_ica.py.
+ELSEWHERE = {"matrices", "graphs", "dualregression", "ica"}
 
 
 @pytest.fixture(params=sorted(COMPUTE))

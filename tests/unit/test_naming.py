@@ -115,6 +115,8 @@ def results(draw: st.DrawFn) -> tuple[str, str | None, str | None, tuple[tuple[s
             entities[entity] = draw(st.sampled_from(allowed[entity]))
         else:
             entities[entity] = draw(strategies if entity == "denoise" else labels)
+    if product.suffix == "components":
+        entities["seg"] = f"ICA{draw(st.integers(2, 200))}"
     grouped = product.folder == "group"
     participant = None if grouped else draw(labels)
     session = None if grouped else draw(st.none() | labels)
@@ -126,6 +128,8 @@ def path_of(result: tuple[str, str | None, str | None, tuple[tuple[str, str], ..
     if participant is not None:
         return derivative(product, participant, session, **dict(entities))
     given = dict(entities)
+    if "model" not in given:
+        return naming.ica_file(product, int(given.pop("seg").removeprefix("ICA")), **given)
     model = given.pop("model")
     if product == "group_map":
         return naming.group_map(model, given.pop("stat"), **given)
@@ -143,7 +147,9 @@ def test_round_trip(result) -> None:  # type: ignore[no-untyped-def]
 @given(results(), results())
 def test_two_results_never_share_a_path(one, other) -> None:  # type: ignore[no-untyped-def]
     assert (path_of(one) == path_of(other)) == (one == other)
-    assert (naming.sidecar(path_of(one)) == naming.sidecar(path_of(other))) == (one == other)
+    # Components and their table share a sidecar, as network maps do.
+    first, second = ((each[0].removesuffix("_table"), *each[1:]) for each in (one, other))
+    assert (naming.sidecar(path_of(one)) == naming.sidecar(path_of(other))) == (first == second)
 
 
 @given(st.text(max_size=20))
@@ -168,6 +174,9 @@ def test_camel_label_is_a_label_and_stays_one(name: str) -> None:
         "sub-01/anat/sub-01_foo-bar_T1w.nii.gz",
         "sub-01/anat/sub-01_desc-preproc_T1w.mgz",
         "group/model-a/model-b_task-rest_denoise-24P_design.tsv",
+        "group/ica-3/task-rest_space-x_seg-ICA4_denoise-24P_components.tsv",
+        "group/ica-03/task-rest_space-x_seg-ICA03_denoise-24P_components.tsv",
+        "group/ica-3/task-rest_space-x_seg-AAL3_denoise-24P_components.tsv",
     ],
 )
 def test_foreign_names_are_refused(path: str) -> None:
@@ -200,3 +209,16 @@ def test_figures_pages_and_logs() -> None:
         naming.group_figure("m", "glass", task="rest", seed="PCC")
         == "group/model-m/figures/model-m_task-rest_seed-PCC_desc-glass_statmap.svg"
     )
+
+
+def test_names_of_group_ica() -> None:
+    entities = {"task": "rest", "denoise": "acompcor_gsr", **STD}
+    stem = f"task-rest_space-{MNI}_seg-ICA12_res-2"
+    path = naming.ica_file("components", 12, **entities)
+    assert path == f"group/ica-12/{stem}_denoise-acompcorGsr_components.nii.gz"
+    table = naming.ica_file("components_table", 12, **entities)
+    assert table == path.replace(".nii.gz", ".tsv")
+    assert naming.sidecar(table) == naming.sidecar(path)  # one sidecar tells of both
+    assert naming.ica_page(12) == "group/ica-12.html"
+    figure = naming.ica_figure(12, 3, **entities)
+    assert figure == f"group/ica-12/figures/{stem}_label-03_denoise-acompcorGsr_components.svg"

@@ -115,6 +115,8 @@ def test_contrast_text_and_no_covariates():
         ("run__random_seed", -1, limits.OUT_OF_RANGE),
         ("denoise__low_hz", 0.2, limits.BAND_ORDER),
         ("run__omp_nthreads", 8, limits.TOO_MANY_THREADS),
+        ("measures__n_components", 1, limits.OUT_OF_RANGE),
+        ("measures__names", ["ica"], limits.ICA_OF_GROUP),
         ("group__contrast", "RLS > RLS", limits.BAD_CONTRAST),
         ("group__contrast", "RLS", limits.BAD_CONTRAST),
         ("group__contrast", "A > B > C", limits.BAD_CONTRAST),
@@ -143,6 +145,13 @@ def test_refusals(name, value, template):
     assert caught.value.exit_status == EXIT_USAGE
     # The text between the fields of the template is in the message.
     assert_matches(caught.value.message, template)
+
+
+def test_group_ica_runs_by_itself():
+    assert build(analysis_level="group", measures__names=["ica"]).measures.n_components == 12
+    with pytest.raises(UsageError) as caught:
+        build(analysis_level="group", measures__names=["seed", "ica", "alff"])
+    assert caught.value.message == limits.ICA_ALONE.format(others="seed, alff")
 
 
 def assert_matches(message, template):
