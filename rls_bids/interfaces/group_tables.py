@@ -119,7 +119,7 @@ def compare_whole(stack: Stack, test: Test, kind: str) -> dict[str, Any]:
 
     family = stack.take([row.metric.endswith(AREA) for row in stack.rows])
     alone = stack.take([row.metric in MEAN_R for row in stack.rows])
-    tested = [(each, test(each.values)) for each in (family, alone)]
+    tested = [(each, test(each.values)) for each in (family, alone) if each.rows]
     columns = _columns(tested, kind)
     columns["p_fwe"] = np.concatenate([tested[0][1].p_fwe, np.full(len(alone.rows), np.nan)])
     return {name: columns[name] for name in table_columns(kind)["global"]}

@@ -252,7 +252,7 @@ def weigh_sessions(values: ArrayLike, responses: ArrayLike) -> FloatArray:
     n_sessions = weights.shape[1]
     if table.ndim != 2 or len(table) % n_sessions:
         raise ValueError(BAD_SESSIONS.format(found=table.shape, n=n_sessions))
-    by_session = table.reshape(-1, n_sessions, table.shape[1])
+    by_session = table.reshape(len(table) // n_sessions, n_sessions, table.shape[1])
     return np.asarray(np.einsum("rs,nsv->nrv", weights, by_session))
 
 
