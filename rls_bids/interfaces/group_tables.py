@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rls_bids.numerics.columns import ColumnTests
+    from rls_bids.numerics.columns import ColumnFit, ColumnTests
     from rls_bids.numerics.graph import GraphRow
 
 Test: TypeAlias = "Callable[[NDArray[np.float64]], ColumnTests]"
@@ -145,8 +145,8 @@ def compare_nodes(stack: Stack, names: Sequence[str], test: Test, kind: str) -> 
     return {name: columns[name] for name in table_columns(kind)["nodal"]}
 
 
-def tested_columns(found: "ColumnTests", kind: str) -> dict[str, Any]:
-    """Return the columns of `TESTED` and of the effect size."""
+def tested_columns(found: "ColumnFit", kind: str) -> dict[str, Any]:
+    """Return the columns of a test by its formula, and of the effect size."""
     import numpy as np
 
     nothing = np.full(len(found.statistic), np.nan)
@@ -157,7 +157,6 @@ def tested_columns(found: "ColumnTests", kind: str) -> dict[str, Any]:
         "f": nothing if is_signed else found.statistic,
         "df": found.df,
         "p_uncorrected": found.p,
-        "p_permutation": found.p_permutation,
         kind: found.size,
         f"{kind}_ciLower": found.size_lower,
         f"{kind}_ciUpper": found.size_upper,
@@ -169,7 +168,10 @@ def _columns(tested: "Sequence[tuple[Stack, ColumnTests]]", kind: str) -> dict[s
     import numpy as np
 
     rows = [row for stack, _ in tested for row in stack.rows]
-    parts = [tested_columns(found, kind) for _, found in tested]
+    parts = [
+        {**tested_columns(found.fit, kind), "p_permutation": found.p_permutation}
+        for _, found in tested
+    ]
     return {
         **{name: np.array([getattr(row, name) for row in rows]) for name in _WHAT},
         **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},

@@ -23,16 +23,14 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnTests:
-    """One test in every column of a table; arrays are (n_columns,), NaN where not tested.
+class ColumnFit:
+    """One test in every column by its formula; arrays are (n_columns,), NaN where not tested.
 
     ``name`` says what ``statistic`` is: t, F, v (Welch), G (Welch, several contrasts) or Pillai
     (the F of Pillai's trace). ``effect`` is the adjusted difference in the unit of the column,
     NaN where several contrasts or measurements are tested together; ``df`` are the residual
-    degrees of freedom. ``p`` (two-sided for t and v) and ``p_permutation`` from resampling are
-    for the column alone; ``p_fwe`` holds over all columns. ``size`` is the effect size with its
-    95 % limits. ``maxima`` (n_resamplings,) hold the largest size of z in each resampling, the
-    data first; empty where no column was tested.
+    degrees of freedom; ``p`` is two-sided for t and v; ``size`` the effect size with its 95 %
+    limits.
     """
 
     name: str
@@ -40,11 +38,23 @@ class ColumnTests:
     statistic: FloatArray
     df: FloatArray
     p: FloatArray
-    p_permutation: FloatArray
-    p_fwe: FloatArray
     size: FloatArray
     size_lower: FloatArray
     size_upper: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnTests:
+    """A fit, and p from resampling; arrays are (n_columns,), NaN where not tested.
+
+    ``p_permutation`` is for the column alone, ``p_fwe`` holds over all columns. ``maxima``
+    (n_resamplings,) hold the largest size of z in each resampling, the data first; empty where no
+    column was tested.
+    """
+
+    fit: ColumnFit
+    p_permutation: FloatArray
+    p_fwe: FloatArray
     maxima: FloatArray
 
 
@@ -103,19 +113,14 @@ def compare_columns(
     >>> chosen = choose_exchangeability(design, [1, -1])
     >>> drawn = draw_resamplings(chosen, design, 100, 0)
     >>> found = compare_columns(values, design, [1, -1], drawn, ("hedgesg", 0.5**0.5))
-    >>> found.effect.tolist(), found.p_fwe.round(3).tolist()
+    >>> found.fit.effect.tolist(), found.p_fwe.round(3).tolist()
     ([4.0, 0.0], [0.029, 1.0])
     """
-    table = np.array(values, dtype=float)
-    if table.ndim == 2:
-        table = table[:, None]
-    if table.ndim != 3 or len(table) != len(np.asarray(design)):
-        found = np.shape(values)
-        raise ValueError(BAD_TABLE.format(found=found, n=len(np.asarray(design))))
+    table = _three_axes(values, len(np.asarray(design)))
+    fitted = fit_columns(table, design, contrast, size, variance_groups=variance_groups)
     test = prepare_statistic(
         design, contrast, variance_groups=variance_groups, n_responses=table.shape[1]
     )
-    fitted = _fit(table, design, contrast, variance_groups, test)
     is_tested = np.isfinite(fitted.statistic)
     alone, over_all = np.full((2, len(is_tested)), np.nan)
     maxima = np.zeros(0)
@@ -128,21 +133,61 @@ def compare_columns(
         )
         alone[is_tested], over_all[is_tested] = tried.p, tried.p_voxel
         maxima = tried.maxima.voxel
+    return ColumnTests(fit=fitted, p_permutation=alone, p_fwe=over_all, maxima=maxima)
+
+
+def fit_columns(
+    values: ArrayLike,
+    design: ArrayLike,
+    contrast: ArrayLike,
+    size: tuple[SizeKind, float],
+    *,
+    variance_groups: ArrayLike | None = None,
+) -> ColumnFit:
+    """Test a contrast in every column by the formula of its statistic.
+
+    Parameters, and what is raised, are those of :func:`compare_columns`.
+
+    Returns
+    -------
+    ColumnFit
+
+    Examples
+    --------
+    >>> design = np.repeat([[1.0, 0], [0, 1]], 3, axis=0)
+    >>> found = fit_columns([[3.0], [4], [5], [1], [2], [3]], design, [1, -1], ("hedgesg", 1.0))
+    >>> found.name, found.effect.tolist(), found.statistic.round(3).tolist()
+    ('t', [2.0], [2.449])
+    """
+    table = _three_axes(values, len(np.asarray(design)))
+    test = prepare_statistic(
+        design, contrast, variance_groups=variance_groups, n_responses=table.shape[1]
+    )
+    fitted = _fit(table, design, contrast, variance_groups, test)
+    is_tested = np.isfinite(fitted.statistic)
     kind, scale = size
-    sizes = effect_size(kind, np.where(is_tested, fitted.pooled, np.nan), fitted.pooled_df, scale)
-    return ColumnTests(
+    pooled = np.where(is_tested, fitted.pooled, np.nan)
+    sizes = effect_size(kind, pooled, fitted.pooled_df, scale)
+    return ColumnFit(
         name=test.name,
         effect=np.where(is_tested, fitted.effect, np.nan),
         statistic=fitted.statistic,
         df=np.where(is_tested, fitted.df, np.nan),
         p=np.where(is_tested, fitted.p, np.nan),
-        p_permutation=alone,
-        p_fwe=over_all,
         size=sizes[0],
         size_lower=sizes[1],
         size_upper=sizes[2],
-        maxima=maxima,
     )
+
+
+def _three_axes(values: ArrayLike, n: int) -> FloatArray:
+    """Return a copy of the values, (n_participants, n_responses, n_columns)."""
+    table = np.array(values, dtype=float)
+    if table.ndim == 2:
+        table = table[:, None]
+    if table.ndim != 3 or len(table) != n:
+        raise ValueError(BAD_TABLE.format(found=np.shape(values), n=n))
+    return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

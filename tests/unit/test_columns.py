@@ -47,14 +47,14 @@ def test_all_groupings_by_hand() -> None:
         t.append(np.abs(stats.ttest_ind(values[list(first)], values[rest]).statistic))
     t = np.array(t)
     observed = stats.ttest_ind(values[:5], values[5:])
-    np.testing.assert_allclose(found.statistic, observed.statistic, rtol=1e-10)
-    np.testing.assert_allclose(found.p, observed.pvalue, rtol=1e-10)
+    np.testing.assert_allclose(found.fit.statistic, observed.statistic, rtol=1e-10)
+    np.testing.assert_allclose(found.fit.p, observed.pvalue, rtol=1e-10)
     limit = np.abs(observed.statistic) * (1 - 1e-6)
     np.testing.assert_allclose(found.p_fwe, (t.max(axis=1)[:, None] >= limit).mean(axis=0))
     np.testing.assert_allclose(found.p_permutation, (t >= limit).mean(axis=0))
-    np.testing.assert_allclose(found.effect, values[:5].mean(axis=0) - values[5:].mean(axis=0))
+    np.testing.assert_allclose(found.fit.effect, values[:5].mean(axis=0) - values[5:].mean(axis=0))
     assert (found.p_fwe >= found.p_permutation).all()
-    assert (found.df == 8).all()
+    assert (found.fit.df == 8).all()
     np.testing.assert_array_equal(values, before)
 
 
@@ -62,11 +62,11 @@ def test_the_sign_is_that_of_the_contrast() -> None:
     values = np.random.default_rng(2).standard_normal((16, 2)) + np.repeat([[0, 2], [2, 0]], 8, 0)
     found = compare(values, two_groups(8))
     turned = compare(values, two_groups(8), -CONTRAST)
-    assert found.statistic[0] < -2 < 2 < found.statistic[1]
-    np.testing.assert_allclose(turned.statistic, -found.statistic)
-    assert (found.size_lower < found.size).all()
-    assert (found.size < found.size_upper).all()
-    assert found.size[0] < 0 < found.size[1]
+    assert found.fit.statistic[0] < -2 < 2 < found.fit.statistic[1]
+    np.testing.assert_allclose(turned.fit.statistic, -found.fit.statistic)
+    assert (found.fit.size_lower < found.fit.size).all()
+    assert (found.fit.size < found.fit.size_upper).all()
+    assert found.fit.size[0] < 0 < found.fit.size[1]
 
 
 def test_columns_that_cannot_be_tested_do_not_count() -> None:
@@ -79,8 +79,11 @@ def test_columns_that_cannot_be_tested_do_not_count() -> None:
     found, alone = compare(mixed, two_groups(6)), compare(good, two_groups(6))
     places = [0, 4, 5]
     for name in ("effect", "statistic", "p", "p_permutation", "p_fwe", "size"):
-        np.testing.assert_allclose(getattr(found, name)[places], getattr(alone, name))
-        assert np.isnan(getattr(found, name)[[1, 2, 3]]).all()
+        mine, wanted = (getattr(each, name, None) for each in (found, alone))
+        if mine is None:
+            mine, wanted = getattr(found.fit, name), getattr(alone.fit, name)
+        np.testing.assert_allclose(mine[places], wanted)
+        assert np.isnan(mine[[1, 2, 3]]).all()
     nothing = compare(np.ones((12, 2)), two_groups(6))
     assert np.isnan(nothing.p_fwe).all()
     assert nothing.maxima.size == 0
@@ -89,9 +92,9 @@ def test_columns_that_cannot_be_tested_do_not_count() -> None:
 def test_one_degree_of_freedom_has_no_g() -> None:
     design = np.column_stack([np.repeat(np.eye(2), 2, axis=0), [0.5, -0.5, 0.2, -0.2]])
     found = compare([[1.0], [3.0], [2.0], [7.0]], design, np.array([1.0, -1.0, 0.0]))
-    assert (found.df == 1).all()
-    assert np.isfinite(found.statistic).all()
-    assert np.isnan(found.size).all()
+    assert (found.fit.df == 1).all()
+    assert np.isfinite(found.fit.statistic).all()
+    assert np.isnan(found.fit.size).all()
 
 
 def test_unequal_variances_are_welch() -> None:
@@ -104,20 +107,20 @@ def test_unequal_variances_are_welch() -> None:
     found = compare(values, design, groups=groups)
     welch = stats.ttest_ind(values[:8], values[8:], equal_var=False)
     pooled = stats.ttest_ind(values[:8], values[8:])
-    assert found.name == "v"
-    np.testing.assert_allclose(found.statistic, welch.statistic, rtol=1e-10)
-    np.testing.assert_allclose(found.df, welch.df, rtol=1e-10)
-    np.testing.assert_allclose(found.p, welch.pvalue, rtol=1e-10)
-    assert not np.allclose(found.statistic, pooled.statistic, rtol=0.01)
+    assert found.fit.name == "v"
+    np.testing.assert_allclose(found.fit.statistic, welch.statistic, rtol=1e-10)
+    np.testing.assert_allclose(found.fit.df, welch.df, rtol=1e-10)
+    np.testing.assert_allclose(found.fit.p, welch.pvalue, rtol=1e-10)
+    assert not np.allclose(found.fit.statistic, pooled.statistic, rtol=0.01)
     expected = effect_size("hedgesg", pooled.statistic, (1, 22), (1 / 8 + 1 / 16) ** 0.5)
-    np.testing.assert_allclose(found.size, expected[0], rtol=1e-10)
+    np.testing.assert_allclose(found.fit.size, expected[0], rtol=1e-10)
     assert found.p_fwe[1] <= 0.05 < found.p_fwe[[0, 2]].min()
-    assert found.effect[1] > 0
+    assert found.fit.effect[1] > 0
     mixed = values.copy()
     mixed[3, 0], mixed[:, 2] = np.nan, 1.0
     again = compare(mixed, design, groups=groups)
     assert np.isnan(again.p_fwe[[0, 2]]).all()
-    np.testing.assert_allclose(again.statistic[1], found.statistic[1])
+    np.testing.assert_allclose(again.fit.statistic[1], found.fit.statistic[1])
 
 
 def test_several_contrasts_are_f() -> None:
@@ -131,18 +134,18 @@ def test_several_contrasts_are_f() -> None:
     values = np.column_stack([frame["y"], rng.standard_normal(21)])
     found = compare(values, np.column_stack([groups, age]), contrast)
     table = ols("y ~ C(g) + age", frame).fit().f_test("C(g)[T.b] = 0, C(g)[T.c] = 0")
-    assert found.name == "F"
-    assert found.statistic[0] == pytest.approx(float(table.fvalue), rel=1e-8)
-    assert found.p[0] == pytest.approx(float(table.pvalue), rel=1e-8)
-    assert np.isnan(found.effect).all()
-    assert ((found.size > 0) & (found.size < 1)).all()
+    assert found.fit.name == "F"
+    assert found.fit.statistic[0] == pytest.approx(float(table.fvalue), rel=1e-8)
+    assert found.fit.p[0] == pytest.approx(float(table.pvalue), rel=1e-8)
+    assert np.isnan(found.fit.effect).all()
+    assert ((found.fit.size > 0) & (found.fit.size < 1)).all()
     labels = tuple(frame["g"])
     own = compare(values, groups, contrast[:, :3], groups=labels)
     anova = anova_oneway(frame["y"], frame["g"], use_var="unequal")
-    assert own.name == "G"
-    assert own.statistic[0] == pytest.approx(anova.statistic, rel=1e-8)
-    assert own.df[0] == pytest.approx(anova.df_denom, rel=1e-8)
-    assert own.p[0] == pytest.approx(anova.pvalue, rel=1e-8)
+    assert own.fit.name == "G"
+    assert own.fit.statistic[0] == pytest.approx(anova.statistic, rel=1e-8)
+    assert own.fit.df[0] == pytest.approx(anova.df_denom, rel=1e-8)
+    assert own.fit.p[0] == pytest.approx(anova.pvalue, rel=1e-8)
 
 
 def test_several_measurements_are_pillai() -> None:
@@ -157,12 +160,12 @@ def test_several_measurements_are_pillai() -> None:
     )
     told = MANOVA.from_formula("a + b ~ C(g)", frame).mv_test().results["C(g)"]["stat"]
     row = told.loc["Pillai's trace"]
-    assert found.name == "Pillai"
-    assert found.statistic[2] == pytest.approx(row["F Value"], rel=1e-8)
-    assert found.df[2] == row["Den DF"]
-    assert found.p[2] == pytest.approx(row["Pr > F"], rel=1e-6)
+    assert found.fit.name == "Pillai"
+    assert found.fit.statistic[2] == pytest.approx(row["F Value"], rel=1e-8)
+    assert found.fit.df[2] == row["Den DF"]
+    assert found.fit.p[2] == pytest.approx(row["Pr > F"], rel=1e-6)
     assert found.p_fwe[2] <= 0.05
-    assert np.isnan(found.statistic[1])
+    assert np.isnan(found.fit.statistic[1])
     assert np.isnan(found.p_fwe[1])
     one = compare(values[:, :1], two_groups(10))
     flat = compare(values[:, 0], two_groups(10))
