@@ -70,9 +70,12 @@ def measure_mixed(n_columns: int) -> None:
             found = fit_mixed(values, design, contrast, labels)
             seconds = time.process_time() - start
             covered = (found.lower < 0) & (found.upper > 0)
-            print(f"  n {n}, {name}: alarms {np.mean(found.p <= 0.05):.3f}, covered "
-                  f"{covered.mean():.3f}, REML in {np.mean(np.array(found.method) == 'REML'):.2f}, "
-                  f"{1000 * seconds / n_columns:.1f} ms CPU a column")  # fmt: skip
+            is_reml = np.array(found.method) == "REML"
+            print(
+                f"  n {n}, {name}: alarms {np.mean(found.p <= 0.05):.3f}, covered "
+                f"{covered.mean():.3f}, REML in {is_reml.mean():.2f}, "
+                f"{1000 * seconds / n_columns:.1f} ms CPU a column"
+            )
     start, few = time.process_time(), 20
     for column in values.T[:few]:
         rows = np.isfinite(column)
@@ -92,10 +95,10 @@ def measure_limits(n_columns: int) -> None:
             score = rng.standard_normal(n)
             noise = rng.standard_normal((n, 10))
             values = 0.5 * score[:, None] + np.sqrt(0.75) * noise
-            for kind, found in hits.items():
+            for kind in (True, False):
                 rules = Bootstrap(is_corrected=kind)
                 lower, upper = bootstrap_interval(score, values, None, "pearson", rules)
-                found += ((lower < 0.5) & (upper > 0.5)).tolist()
+                hits[kind] += ((lower < 0.5) & (upper > 0.5)).tolist()
         print(f"  n {n}: BCa {np.mean(hits[True]):.3f}, percentile {np.mean(hits[False]):.3f}")
 
 
