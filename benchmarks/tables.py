@@ -24,11 +24,12 @@ FloatArray = NDArray[np.float64]
 
 # Groups are spread unevenly over four sites with shifts and scales of their own.
 FIRST, SECOND = (3, 13, 4, 12), (13, 3, 12, 4)
-SHIFT, SCALE = np.array([0.0, 3.0, -2.0, 1.0]), np.array([1.0, 2.0, 0.6, 1.4])
+SHIFT = np.array([0.0, 3.0, -2.0, 1.0])
+SCALES = {"equal scales": np.ones(4), "scales 0.6 to 2": np.array([1.0, 2.0, 0.6, 1.4])}
 N_FEATURES, N_RESAMPLINGS = 20, 99
 
 
-def measure_combat(n_studies: int) -> None:
+def measure_combat(n_studies: int, name: str, scale: FloatArray) -> None:
     """Print false alarms of the refitted test and of t after one harmonisation."""
     site = np.repeat(np.arange(4), np.add(FIRST, SECOND))
     pairs = zip(FIRST, SECOND, strict=True)
@@ -38,14 +39,14 @@ def measure_combat(n_studies: int) -> None:
     refitted, family, once = [], [], []
     for study in range(n_studies):
         rng = np.random.default_rng(study)
-        values = rng.standard_normal((len(site), N_FEATURES)) * SCALE[site, None]
-        values += SHIFT[site, None] + 0.3 * rng.standard_normal((4, N_FEATURES))[site]
+        values = rng.standard_normal((len(site), N_FEATURES)) * scale[site, None]
+        values += SHIFT[site, None] + rng.standard_normal((4, N_FEATURES))[site]
         drawn = draw_resamplings(chosen, design, N_RESAMPLINGS, study)
         found = combat_permutation(values, site, design, contrast, drawn, side)
         refitted.append((found.p_permutation <= 0.05 + 1e-9).mean())
         family.append(found.p_fwe.min() <= 0.05 + 1e-9)
         once.append((fit(harmonise(values, site, design), design, contrast).p <= 0.05).mean())
-    print(f"ComBat, {n_studies} null studies, 64 participants, four sites, {N_FEATURES} features")
+    print(f"ComBat, {name}, {n_studies} null studies, 64 participants, {N_FEATURES} features")
     print(f"  refitted in every resampling: {np.mean(refitted):.3f} of features, "
           f"{np.mean(family):.3f} of studies family-wise")  # fmt: skip
     print(f"  t of once harmonised values:  {np.mean(once):.3f} of features")
@@ -107,7 +108,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=300)
     n = parser.parse_args().studies
-    measure_combat(n)
+    for name, scale in SCALES.items():
+        measure_combat(n, name, scale)
     measure_mixed(10 * n)
     measure_limits(5 * n)
 
