@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rls_bids.numerics.association import Association, Bootstrap, Method, associate
-from rls_bids.numerics.columns import ColumnTests
+from rls_bids.numerics.columns import MIN_DF_OF_G, ColumnTests
 from rls_bids.numerics.effects import hedges_g
 from rls_bids.numerics.exchangeability import Resamplings
-from rls_bids.numerics.glm import fit
+from rls_bids.numerics.glm import fit, partition
 from rls_bids.numerics.normalisation import check_source
 from rls_bids.numerics.permutation import corrected_p
 from rls_bids.numerics.statistic import prepare_statistic, reduce, resampled_z
@@ -65,6 +65,16 @@ def change_on_change(
     The two changes have no measurement in common. A change and the value **before** it have one,
     and correlate with −√((1 − r) / 2) when nothing happens at all, r the test–retest correlation
     (Oldham 1962, doi:10.1016/0021-9681(62)90116-9); that is not offered.
+
+    Examples
+    --------
+    >>> from rls_bids.numerics.association import association_design
+    >>> from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
+    >>> score = np.array([-8.0, -2, -12, 1, -5, -9, -3])
+    >>> design, contrast = association_design(score)
+    >>> drawn = draw_resamplings(choose_exchangeability(design, contrast), design, 99, 0)
+    >>> change_on_change(-0.1 * score[:, None], score, drawn, "declared").r.tolist()
+    [-1.0]
     """
     check_source(source)
     return associate(
@@ -112,46 +122,40 @@ def compare_adjusted(
     chance has made. Patients and controls differ before, each group regresses to a mean of its
     own, and the adjusted difference is then not that of treatment (Lord 1967,
     doi:10.1037/h0025105).
+
+    Examples
+    --------
+    >>> from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
+    >>> design = np.repeat(np.eye(2), 4, axis=0)
+    >>> drawn = draw_resamplings(choose_exchangeability(design, [1, -1]), design, 100, 0)
+    >>> before = np.array([[1.0], [2], [3], [4], [3], [4], [5], [6]])
+    >>> after = before + [[2.0], [2.1], [1.9], [2], [0.1], [0], [0], [-0.1]]
+    >>> found = compare_adjusted(after, before, design, [1, -1], drawn, (4, 4))
+    >>> round(float(found.effect[0]), 2), found.p_fwe.round(3).tolist()
+    (1.92, [0.014])
     """
     last, first = np.asarray(after, dtype=float), np.asarray(before, dtype=float)
     columns, weights = np.asarray(design, dtype=float), np.asarray(contrast, dtype=float)
     if last.shape != first.shape or last.ndim != 2 or len(last) != len(columns):
         raise ValueError(BAD_TABLES.format(found=(first.shape, last.shape, columns.shape)))
-    m, n_resamplings = last.shape[1], len(resamplings.order)
-    found, size = np.full((8, m), np.nan), np.full((n_resamplings, m), np.nan)
-    df = len(columns)
-    for j in range(m):
-        if not np.isfinite(last[:, j] + first[:, j]).all():
-            continue
+    m, df = last.shape[1], partition(columns, weights).df - 1
+    found, size = np.full((8, m), np.nan), np.full((len(resamplings.order), m), np.nan)
+    longer = np.append(weights, 0.0)
+    for j in np.flatnonzero(np.isfinite(last + first).all(axis=0)):
         own = np.column_stack([columns, first[:, j] - first[:, j].mean()])
-        fitted = fit(last[:, [j]], own, [*weights, 0.0])
-        df = fitted.df
+        fitted = fit(last[:, [j]], own, longer)
         if not np.isfinite(fitted.t[0]):
             continue
-        statistic = prepare_statistic(own, [*weights, 0.0])
+        statistic = prepare_statistic(own, longer)
         z = resampled_z(reduce(last[:, [j]], statistic), statistic, resamplings, slice(None))
         size[:, j] = np.abs(z[:, 0])
-        g = [one[0] for one in hedges_g(fitted.t, df, *sizes)]
-        found[:4, j] = (
-            fitted.effect[0],
-            fitted.t[0],
-            fitted.p[0],
-            corrected_p(size[:, j], size[0, j]).item(),
-        )
-        found[5:, j] = g
+        found[:3, j] = fitted.effect[0], fitted.t[0], fitted.p[0]
+        found[3, j] = corrected_p(size[:, j], size[0, j]).item()
+        if fitted.df >= MIN_DF_OF_G:
+            found[5:, j] = np.ravel(hedges_g(fitted.t, fitted.df, *sizes))
     tested = np.isfinite(size[0])
     maxima = size[:, tested].max(axis=1) if tested.any() else np.zeros(0)
     if tested.any():
         found[4, tested] = corrected_p(maxima, size[0, tested])
-    return ColumnTests(
-        effect=found[0],
-        t=found[1],
-        p=found[2],
-        p_permutation=found[3],
-        p_fwe=found[4],
-        g=found[5],
-        g_lower=found[6],
-        g_upper=found[7],
-        df=df,
-        maxima=maxima,
-    )
+    names = ("effect", "t", "p", "p_permutation", "p_fwe", "g", "g_lower", "g_upper")
+    return ColumnTests(**dict(zip(names, found, strict=True)), df=df, maxima=maxima)

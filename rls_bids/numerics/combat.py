@@ -121,8 +121,8 @@ def harmonise(values: ArrayLike, sites: ArrayLike, design: ArrayLike) -> FloatAr
 
     The result is not independent data: the parameters were estimated from the same participants
     and the design was kept. A test on it must refit it in every resampling
-    (:func:`combat_permutation`); p of an ordinary model is too small (Nygaard 2016,
-    doi:10.1093/biostatistics/kxv027).
+    (:func:`combat_permutation`); p of an ordinary model is wrong, and too small where groups are
+    spread unevenly over sites (Nygaard 2016, doi:10.1093/biostatistics/kxv027).
 
     Examples
     --------

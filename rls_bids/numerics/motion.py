@@ -293,6 +293,21 @@ def compare_strategies(
     ------
     ValueError
         No strategy, or columns that differ.
+
+    Examples
+    --------
+    >>> from rls_bids.numerics.columns import compare_columns
+    >>> from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
+    >>> design = np.repeat(np.eye(2), 4, axis=0)
+    >>> drawn = draw_resamplings(choose_exchangeability(design, [1, -1]), design, 50, 0)
+    >>> values = np.array([[5.0], [6], [7], [8], [1], [2], [3], [4]])
+    >>> tests = {
+    ...     name: compare_columns(table, design, [1, -1], drawn, (4, 4))
+    ...     for name, table in {"24P": values, "36P": 3 - values}.items()
+    ... }
+    >>> [(row.name, row.effect.tolist(), row.is_sign_kept.tolist()) for row in
+    ...  compare_strategies(tests)]
+    [('24P', [4.0], [True]), ('36P', [-4.0], [False])]
     """
     if not tests:
         raise ValueError(NO_STRATEGY)

@@ -256,7 +256,7 @@ def _claim(
     if min(len(size), len(along)) > 1:
         smallest = [correct_family(z.T).smallest for z in (size, along)]
         bounds.append(np.minimum(sum(adjust_p(p, one) for one in smallest), 1.0))
-    share = np.divide(moved, deficit, out=np.full(len(p), np.nan), where=deficit != 0)
+    share = np.divide(moved, deficit, out=np.full(len(p), np.nan), where=size[0] > 0)
     signed = before[1][0], change[1][0]
     alone = p_deficit, p_change, _share(np.abs(left))
     fwe = np.min(bounds, axis=0)
