@@ -1,8 +1,9 @@
 """Speed and accuracy of group inference, beside nilearn.
 
 ``python -m benchmarks.inference`` times TFCE of a 2 mm map (after asserting equal results) and the
-permutation test of 60 participants. ``--memory`` measures 500 participants, ``--tail`` the fitted
-tail of 500 resamplings against 20,000, ``--power`` a planted effect beside `permuted_ols`,
+permutation test of 60 participants: t, Welch's v, t with a covariate that differs by voxel.
+``--memory`` measures 500 participants (with ``--voxelwise`` such a covariate, too), ``--tail`` the
+fitted tail of 500 resamplings against 20,000, ``--power`` a planted effect beside `permuted_ols`,
 ``--critical`` the critical values of the Anderson-Darling statistic.
 """
 
@@ -85,7 +86,7 @@ def time_tfce() -> None:
 
 
 def planned(
-    n: int, n_resamplings: int, *, is_welch: bool
+    n: int, n_resamplings: int, *, is_welch: bool = False, n_voxel_covariates: int = 0
 ) -> tuple[Statistic, Resamplings, FloatArray]:
     """Return a two-group test with three covariates."""
     rng = np.random.default_rng(2)
@@ -95,21 +96,23 @@ def planned(
     labels = group if is_welch else None
     chosen = choose_exchangeability(design, contrast, Units(variance_groups=labels))
     drawn = draw_resamplings(chosen, design, n_resamplings, 0)
-    return prepare_statistic(design, contrast, variance_groups=labels), drawn, design
-
-
-def mapped_cohort(folder: Path, n: int, mask: NDArray[np.bool_]) -> FloatArray:
-    """Write maps of n participants, and return them as a memory map."""
-    rng = np.random.default_rng(3)
-    maps = np.lib.format.open_memmap(
-        folder / "maps.npy", "w+", dtype=np.float32, shape=(n, int(mask.sum()))
+    test = prepare_statistic(
+        design, contrast, variance_groups=labels, n_voxel_covariates=n_voxel_covariates
     )
+    return test, drawn, design
+
+
+def mapped_cohort(folder: Path, n: int, mask: NDArray[np.bool_], seed: int = 3) -> FloatArray:
+    """Write maps of n participants, and return them as a memory map."""
+    rng = np.random.default_rng(seed)
+    path = folder / f"maps{seed}.npy"
+    maps = np.lib.format.open_memmap(path, "w+", dtype=np.float32, shape=(n, int(mask.sum())))
     few = [smooth_map(rng, mask) for _ in range(min(n, 60))]
     for row in range(n):
         maps[row] = few[row % len(few)] + 0.5 * rng.standard_normal(maps.shape[1])
     maps.flush()
     del maps
-    loaded: FloatArray = np.load(folder / "maps.npy", mmap_mode="r")
+    loaded: FloatArray = np.load(path, mmap_mode="r")
     return loaded
 
 
@@ -123,28 +126,40 @@ def time_permutation(n: int, n_resamplings: int) -> None:
     mask = brain()
     neighbours = voxel_neighbours(mask)
     with tempfile.TemporaryDirectory() as folder:
-        maps = mapped_cohort(Path(folder), n, mask)
-        for is_welch in (False, True):
-            test, drawn, _ = planned(n, n_resamplings, is_welch=is_welch)
+        maps, grey = (mapped_cohort(Path(folder), n, mask, seed) for seed in (3, 4))
+        for is_welch, covariates in ((False, None), (True, None), (False, grey)):
+            n_covariates = 0 if covariates is None else 1
+            test, drawn, _ = planned(
+                n, n_resamplings, is_welch=is_welch, n_voxel_covariates=n_covariates
+            )
             few = Resamplings(
                 order=drawn.order[:2], sign=drawn.sign[:2], n_distinct=2, is_exhaustive=False
             )
-            permutation_test(maps, test, few, neighbours)  # compiles
-            _time_threads(maps, test, drawn, neighbours)
+            permutation_test(maps, test, few, neighbours, voxel_covariates=covariates)  # compiles
+            _time_threads(maps, test, drawn, neighbours, covariates)
 
 
 def _time_threads(
-    maps: FloatArray, test: Statistic, drawn: Resamplings, neighbours: VoxelNeighbours
+    maps: FloatArray,
+    test: Statistic,
+    drawn: Resamplings,
+    neighbours: VoxelNeighbours,
+    covariates: FloatArray | None,
 ) -> None:
     found = []
     n_rows = len(drawn.order)
+    name = test.name if covariates is None else f"{test.name} with a covariate of voxels"
     for n_threads in (1, 2):
         start = clocks()
-        found.append(permutation_test(maps, test, drawn, neighbours, n_threads=n_threads))
+        found.append(
+            permutation_test(
+                maps, test, drawn, neighbours, n_threads=n_threads, voxel_covariates=covariates
+            )
+        )
         wall, cpu = clocks() - start
         scaled = np.array([wall, cpu]) / n_rows * (N_FULL + 1)
         print(
-            f"{test.name}, {len(maps)} participants, {maps.shape[1]} voxels, {n_rows} resamplings,"
+            f"{name}, {len(maps)} participants, {maps.shape[1]} voxels, {n_rows} resamplings,"
             f" {n_threads} thread(s): {wall:.1f} s wall, {cpu:.1f} s CPU; "
             f"{N_FULL}: {scaled[0] / 60:.1f} min wall, {scaled[1] / 60:.1f} min CPU; "
             f"peak {peak_gb():.2f} GB"
@@ -177,7 +192,9 @@ def check_tail(n_sets: int = 200) -> None:
             value = np.quantile(large, 1 - goal)
             expected = (large >= value).mean()
             if 0.001 <= expected <= 0.1:
-                collected.append(float(tail.tail_p(small, value) / expected))
+                is_normal = name == "voxel"
+                found_p = tail.tail_p(small, value, is_normal=is_normal)
+                collected.append(float(found_p / expected))
     for kind, several in ratios.items():
         log = np.log10(several)
         print(
@@ -196,7 +213,7 @@ def check_known_tails(n_sets: int = 1500) -> None:
             # The two-sided p of the maximum of n values is 1 - (1 - p of each)^n.
             drawn = stats.norm.isf(-np.expm1(np.log(rng.random(500)) / n_values) / 2)
             value = stats.norm.isf(-np.expm1(np.log1p(-p) / n_values) / 2)
-            log.append(np.log10(tail.tail_p(np.r_[value, drawn], value) / p))
+            log.append(np.log10(tail.tail_p(np.r_[value, drawn], value, is_normal=True) / p))
         print(
             f"tail, maximum of {n_values} normal values: median |log10 ratio| "
             f"{np.median(np.abs(log)):.3f}, median {np.median(log):+.3f}, "
@@ -245,31 +262,41 @@ def print_critical() -> None:
         print(f"Anderson-Darling, {n} values, shape and 95th percentile: " + ", ".join(row))
 
 
-def measure_memory(n: int) -> None:
+def own_gb() -> float:
+    """Return the present memory of this process without pages of files, in GB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1e6
+
+
+def measure_memory(n: int, *, is_voxelwise: bool) -> None:
     """Print the peak memory of a test of many participants, maps on disk."""
     mask = brain()
     with tempfile.TemporaryDirectory() as folder:
         maps = mapped_cohort(Path(folder), n, mask)
+        grey = mapped_cohort(Path(folder), n, mask, seed=4) if is_voxelwise else None
         before = peak_gb()
-        test, drawn, _ = planned(n, 128, is_welch=False)
-        permutation_test(maps, test, drawn, voxel_neighbours(mask), n_threads=2)
-        size = maps.nbytes / 1e9
+        test, drawn, _ = planned(n, 128, n_voxel_covariates=int(is_voxelwise))
+        permutation_test(
+            maps, test, drawn, voxel_neighbours(mask), n_threads=2, voxel_covariates=grey
+        )
+        size = maps.nbytes / 1e9 * (1 + is_voxelwise)
         print(
             f"{n} participants, {maps.shape[1]} voxels ({size:.2f} GB on disk), 2 threads: peak "
-            f"{peak_gb():.2f} GB, pages of the file included; before the test {before:.2f} GB"
+            f"{peak_gb():.2f} GB, of which {own_gb():.2f} GB are not pages of files; before the "
+            f"test {before:.2f} GB"
         )
 
 
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--participants", type=int, default=60)
+    parser.add_argument("--participants", type=int, help="60; for --memory 500")
     parser.add_argument("--resamplings", type=int, default=255)
-    for name in ("memory", "tail", "power", "critical"):
+    for name in ("memory", "voxelwise", "tail", "power", "critical"):
         parser.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
     if options.memory:
-        measure_memory(500)
+        measure_memory(options.participants or 500, is_voxelwise=options.voxelwise)
     elif options.tail:
         check_known_tails()
         check_tail()
@@ -279,7 +306,7 @@ def main() -> None:
         print_critical()
     else:
         time_tfce()
-        time_permutation(options.participants, options.resamplings)
+        time_permutation(options.participants or 60, options.resamplings)
 
 
 if __name__ == "__main__":

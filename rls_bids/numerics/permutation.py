@@ -6,9 +6,9 @@ drawn before (see :mod:`rls_bids.numerics.exchangeability`), so its result depen
 number of threads nor on the others.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -199,7 +199,7 @@ def permutation_test(
     rows = np.concatenate([found for found, _ in parts], axis=1)
     maxima = Maxima(voxel=rows[0], extent=rows[1], mass=rows[2], enhanced=rows[3])
     is_fitted = used.is_tail_fitted and not resamplings.is_exhaustive
-    maps = _maps(observed, maxima, look, tail.tail_p if is_fitted else corrected_p)
+    maps = _maps(observed, maxima, look, is_fitted=is_fitted)
     return PermutationTest(
         **maps,
         p=np.sum([counts for _, counts in parts], axis=0) / rows.shape[1],
@@ -351,13 +351,10 @@ def _peaks(z: Float32Array, look: _Look) -> tuple[float, float, float, float]:
     return highest, found.extent, found.mass, found.enhanced
 
 
-def _maps(
-    z: Float32Array,
-    maxima: Maxima,
-    look: _Look,
-    corrected: Callable[[ArrayLike, ArrayLike], FloatArray],
-) -> dict[str, Any]:
+def _maps(z: Float32Array, maxima: Maxima, look: _Look, *, is_fitted: bool) -> dict[str, Any]:
     """Return the maps of the data as they are and their p, by the names of the result."""
+    corrected = tail.tail_p if is_fitted else corrected_p
+    of_z = partial(tail.tail_p, is_normal=True) if is_fitted else corrected_p
     labels, enhanced = np.zeros(len(z), dtype=np.int32), np.zeros(len(z))
     around = look.neighbourhood
     if isinstance(around, tfce.VoxelNeighbours):
@@ -373,7 +370,7 @@ def _maps(
         "z": z.astype(float),
         "enhanced": enhanced,
         "labels": labels,
-        "p_voxel": corrected(maxima.voxel, np.abs(z) if look.is_two_sided else z),
+        "p_voxel": of_z(maxima.voxel, np.abs(z) if look.is_two_sided else z),
         "p_extent": corrected_p(maxima.extent, extent),
         "p_mass": corrected(maxima.mass, mass),
         "p_enhanced": corrected(maxima.enhanced, np.abs(enhanced)),

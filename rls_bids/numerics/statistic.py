@@ -19,8 +19,9 @@ from rls_bids.numerics.statistic_kernels import (
     LARGEST_F,
     N_DF_NODES,
     N_NODES,
+    fill_f,
     fill_pillai,
-    fill_pooled,
+    fill_t,
     fill_voxelwise,
     fill_welch,
 )
@@ -230,7 +231,10 @@ def resampled_z(
         fill_pillai(scores, cross, q, df, table, z)
     else:
         total = np.einsum("iv,iv->v", flat, flat, dtype=float)
-        fill_pooled(scores[:, :, 0], total, q, statistic.df, table, z)
+        if statistic.name == "t":
+            fill_t(scores[:, :, 0], total, statistic.df, z)
+        else:
+            fill_f(scores[:, :, 0], total, q, statistic.df, table, z)
     return z
 
 

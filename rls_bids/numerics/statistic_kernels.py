@@ -20,13 +20,17 @@ Table = tuple[FloatArray, tuple[float, float]]
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def _hill(y: float, t: float, b: float) -> float:
+    """Return z from y = a log(1 + t² / df) and b = 48 a², a = df − ½."""
+    tail = (((-0.4 * y - 3.3) * y - 24.0) * y - 85.5) / (0.8 * y * y + 100.0 + b) + y + 3.0
+    return float(np.copysign((tail / b + 1.0) * np.sqrt(y), t))
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
 def _t_to_z(t: float, df: float) -> float:
     """Return z of t (Hill 1970, doi:10.1145/355598.355600), to 1e-4 from 5 df on."""
     a = df - 0.5
-    b = 48.0 * a * a
-    y = a * np.log1p(t * t / df)
-    tail = (((-0.4 * y - 3.3) * y - 24.0) * y - 85.5) / (0.8 * y * y + 100.0 + b) + y + 3.0
-    return float(np.copysign((tail / b + 1.0) * np.sqrt(y), t))
+    return _hill(a * np.log1p(t * t / df), t, 48.0 * a * a)
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
@@ -47,7 +51,37 @@ def _f_to_z(f: float, df2: float, table: Table) -> float:
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
-def fill_pooled(
+def fill_t(scores: Float32Array, total: FloatArray, df: float, z: Float32Array) -> None:
+    """Fill z with t of one variance; scores (n_rows, rank, n_voxels).
+
+    One step after the other for some voxels at a time: all but the logarithm are done for
+    several voxels at once by the processor.
+    """
+    n_rows, rank, n_voxels = scores.shape
+    nuisance, t, y = np.empty(WIDTH), np.empty(WIDTH), np.empty(WIDTH)
+    a = df - 0.5
+    for b in range(n_rows):
+        for start in range(0, n_voxels, WIDTH):
+            n = min(WIDTH, n_voxels - start)
+            own, whole = scores[b, :, start : start + n], total[start : start + n]
+            found = z[b, start : start + n]
+            nuisance[:] = 0.0
+            for j in range(1, rank):
+                for v in range(n):
+                    nuisance[v] += float(own[j, v]) ** 2
+            for v in range(n):
+                effect = float(own[0, v]) ** 2
+                rest = max(whole[v] - effect - nuisance[v], TINY * whole[v])
+                rest = rest if rest > 0.0 else 1.0  # not tested
+                t[v] = np.copysign(np.sqrt(effect / (rest / df)), own[0, v])
+            for v in range(n):
+                y[v] = a * np.log1p(t[v] * t[v] / df)
+            for v in range(n):
+                found[v] = _hill(y[v], t[v], 48.0 * a * a) if whole[v] > 0.0 else 0.0
+
+
+@numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)
+def fill_f(
     scores: Float32Array,
     total: FloatArray,
     q: int,
@@ -55,7 +89,7 @@ def fill_pooled(
     table: Table,
     z: Float32Array,
 ) -> None:
-    """Fill z with t or F of one variance; scores (n_rows, rank, n_voxels)."""
+    """Fill z with F of one variance; scores (n_rows, rank, n_voxels)."""
     n_rows, rank, n_voxels = scores.shape
     for b in range(n_rows):
         for voxel in range(n_voxels):
@@ -69,11 +103,7 @@ def fill_pooled(
                 else:
                     nuisance += square
             rest = max(total[voxel] - effect - nuisance, TINY * total[voxel])
-            f = effect / q / (rest / df)
-            if q == 1:
-                z[b, voxel] = _t_to_z(np.copysign(np.sqrt(f), scores[b, 0, voxel]), df)
-            else:
-                z[b, voxel] = _f_to_z(f, df, table)
+            z[b, voxel] = _f_to_z(effect / q / (rest / df), df, table)
 
 
 @numba.njit(cache="NUMBA_CACHE_DIR" in os.environ, nogil=True)

@@ -24,6 +24,8 @@ STEP_SHARE = 0.9
 CRITICAL, CRITICAL_SLOPE = 0.965, -0.27
 # The shape is drawn towards 0 as by so many exceedances of an exponential tail.
 N_PRIOR = 20
+# Squares of normal values are nearly exponential in their tail, maxima of them as well.
+N_PRIOR_NORMAL = 60
 
 FloatArray = NDArray[np.float64]
 
@@ -40,13 +42,15 @@ class Tail:
     smallest_p: float
 
 
-def fit_tail(resampled: ArrayLike) -> Tail | None:
+def fit_tail(resampled: ArrayLike, n_prior: int = N_PRIOR) -> Tail | None:
     """Fit the tail of a distribution of sampled resamplings.
 
     Parameters
     ----------
     resampled : (n_resamplings,) array
         Without the value of the data as they are.
+    n_prior : int
+        How many exceedances of an exponential tail the shape is drawn to.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def fit_tail(resampled: ArrayLike) -> Tail | None:
         if beyond[0] > 0:  # else values are tied at the threshold
             shape, scale = _estimate(beyond)
             if _anderson_darling(beyond, shape, scale) < CRITICAL + CRITICAL_SLOPE * shape:
-                shape *= n_exceedances / (n_exceedances + N_PRIOR)
+                shape *= n_exceedances / (n_exceedances + n_prior)
                 return Tail(
                     threshold=float(threshold),
                     scale=float(beyond.mean()) * (1 - shape),
@@ -98,7 +102,7 @@ def fit_tail(resampled: ArrayLike) -> Tail | None:
     return None
 
 
-def tail_p(maxima: ArrayLike, observed: ArrayLike) -> FloatArray:
+def tail_p(maxima: ArrayLike, observed: ArrayLike, *, is_normal: bool = False) -> FloatArray:
     """Return p values, those in the tail from its fit.
 
     Parameters
@@ -106,6 +110,8 @@ def tail_p(maxima: ArrayLike, observed: ArrayLike) -> FloatArray:
     maxima : (n_resamplings,) array
         Sampled, not exhaustive; the first is that of the data as they are.
     observed : array
+    is_normal : bool
+        The values are z values, or maxima of them: the tail is that of z |z|.
 
     Returns
     -------
@@ -118,6 +124,12 @@ def tail_p(maxima: ArrayLike, observed: ArrayLike) -> FloatArray:
     ValueError
         Fewer than 500 resamplings.
 
+    Notes
+    -----
+    The tail of z is far from its limit (it is lighter than exponential however far out), that of
+    z² is exponential but for a factor that changes slowly. So the shape can be drawn more to an
+    exponential tail, and the estimate is both steadier and closer in the median.
+
     Examples
     --------
     >>> maxima = np.r_[9.0, np.random.default_rng(0).exponential(size=1000)]
@@ -128,7 +140,9 @@ def tail_p(maxima: ArrayLike, observed: ArrayLike) -> FloatArray:
     values = np.asarray(observed, dtype=float)
     below = np.searchsorted(np.sort(every[1:]), values - 1e-5 * np.abs(values), side="left")
     p = 1 - below / len(every)
-    tail = fit_tail(every[1:])
+    if is_normal:
+        every, values = every * np.abs(every), values * np.abs(values)
+    tail = fit_tail(every[1:], N_PRIOR_NORMAL if is_normal else N_PRIOR)
     if tail is None:
         return np.asarray(p)
     beyond = np.maximum(values - tail.threshold, 0.0)

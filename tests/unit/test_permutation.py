@@ -18,6 +18,7 @@ from rls_bids.numerics.glm import fit
 from rls_bids.numerics.nbs import node_pairs
 from rls_bids.numerics.permutation import Rules, corrected_p, permutation_test, smallest_p
 from rls_bids.numerics.statistic import prepare_statistic
+from rls_bids.numerics.tail import tail_p
 from rls_bids.numerics.tfce import label_clusters, tfce, voxel_neighbours
 
 MASK = np.ones((7, 6, 5), dtype=bool)
@@ -273,6 +274,15 @@ def test_several_sessions_together(rng):
     assert found.p_voxel[1:].min() > 0.02
 
 
+def mass_of(found):
+    """Return the mass of each voxel's cluster."""
+    mass = np.zeros(len(found.z))
+    for label in set(found.labels) - {0}:
+        mine = found.labels == label
+        mass[mine] = (np.abs(found.z[mine]) - found.threshold).sum()
+    return mass
+
+
 def test_tails_make_small_p_finer(rng):
     data = smooth(rng, 30)
     data[:15, :20] += 0.9
@@ -280,6 +290,9 @@ def test_tails_make_small_p_finer(rng):
     fitted = run(data, groups(15, 15), [1, -1], n=600, rules=Rules(is_tail_fitted=True))
     assert plain.p_enhanced.min() == pytest.approx(1 / 601)
     assert 1 / 6000 <= fitted.p_enhanced.min() < 1 / 601
+    expected = tail_p(fitted.maxima.voxel, np.abs(fitted.z), is_normal=True)
+    assert np.array_equal(fitted.p_voxel, expected)
+    assert np.array_equal(fitted.p_mass, tail_p(fitted.maxima.mass, mass_of(fitted)))
     common = plain.p_enhanced > 0.3
     assert np.array_equal(plain.p_enhanced[common], fitted.p_enhanced[common])
 

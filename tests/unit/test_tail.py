@@ -72,6 +72,40 @@ def test_few_resamplings_give_the_p_of_many():
     assert abs(np.median(np.log10(ratios))) <= 0.05
 
 
+@pytest.mark.parametrize("n_values", [1, 1000])
+def test_normal_values_and_their_maxima_meet_the_bound_against_the_exact_tail(n_values):
+    """Three seeds of 200 sets each: 500 two-sided values and a p in [.001, .1] that is known."""
+    medians = []
+    for seed in range(3):
+        rng, log = np.random.default_rng([8, seed]), []
+        for _ in range(200):
+            p = 10 ** rng.uniform(-3, -1)
+            drawn = stats.norm.isf(-np.expm1(np.log(rng.random(500)) / n_values) / 2)
+            value = stats.norm.isf(-np.expm1(np.log1p(-p) / n_values) / 2)
+            log.append(np.log10(tail_p(np.r_[value, drawn], value, is_normal=True) / p))
+        medians.append([np.median(np.abs(log)), abs(np.median(log))])
+    assert np.mean(medians, axis=0)[0] <= 0.1
+    assert np.max(medians, axis=0)[1] <= 0.04
+
+
+def test_p_of_normal_values_is_that_of_their_squares(rng):
+    """One-sided values may be negative; the order, and p of the middle, stay."""
+    maxima = np.r_[0.0, rng.standard_normal(999)]
+    grid = np.linspace(-4, 12, 2000)
+    found = tail_p(maxima, grid, is_normal=True)
+    assert (np.diff(found) <= 1e-12).all()
+    assert found[-1] == pytest.approx(1 / 9990)
+    middle = grid < 0.6
+    assert np.array_equal(found[middle], tail_p(maxima, grid)[middle])
+    value = np.array([2.0, 3.0])
+    fitted = fit_tail(maxima[1:] * np.abs(maxima[1:]), module.N_PRIOR_NORMAL)
+    expected = fitted.share * stats.genpareto.sf(
+        value**2, fitted.shape, loc=fitted.threshold, scale=fitted.scale
+    )
+    assert tail_p(maxima, value, is_normal=True) == pytest.approx(expected)
+    assert np.abs(np.log10(expected / stats.norm.sf(value))).max() < 0.2
+
+
 def test_p_goes_down_without_a_step_and_has_a_floor(rng):
     maxima = np.r_[0.0, rng.standard_normal(999)]
     found = tail_p(maxima, np.linspace(-3, 40, 3000))

@@ -288,17 +288,19 @@ def test_threads_and_blocks_change_nothing(rng, monkeypatch):
     assert not np.array_equal(seeded.p_enhanced, first.p_enhanced)
 
 
-def test_memory_maps_are_read_and_left_alone(rng, tmp_path):
-    data, grey = smooth(rng, 12), smooth(rng, 12)
-    expected = run(data, grey, groups(6, 6), [1, -1])
-    maps = {}
+@pytest.mark.parametrize("n_responses", [1, 2])
+def test_memory_maps_are_read_and_left_alone(n_responses, rng, tmp_path):
+    design, maps = groups(6, 6), {}
+    data = smooth(rng, 12 * n_responses).reshape(12, n_responses, -1)
+    grey = smooth(rng, 24).reshape(12, 2, -1)
+    expected = run(data, grey, design, [1, -1])
     for name, values in (("data", data), ("grey", grey)):
         np.save(tmp_path / f"{name}.npy", values)
         maps[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
-    found = run(maps["data"], maps["grey"], groups(6, 6), [1, -1])
+    found = run(maps["data"], maps["grey"], design, [1, -1])
     assert np.array_equal(found.p_enhanced, expected.p_enhanced)
-    fitted = fit_voxelwise(maps["data"], groups(6, 6), [1, -1], maps["grey"])
-    assert np.array_equal(fitted.t, fit_voxelwise(data, groups(6, 6), [1, -1], grey).t)
+    fitted = fit_voxelwise(maps["data"][:, 0], design, [1, -1], maps["grey"])
+    assert np.array_equal(fitted.t, fit_voxelwise(data[:, 0], design, [1, -1], grey).t)
     for name, values in (("data", data), ("grey", grey)):
         assert np.array_equal(np.load(tmp_path / f"{name}.npy"), values)
 
