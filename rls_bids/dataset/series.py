@@ -1,6 +1,6 @@
 """Our own denoised series: which there are, and what their sidecars say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class DenoisedSeries:
     """A denoised series of one run.
 
     ``status`` is what nuisance regression left, ``processing`` how it was done, as one text.
+    ``is_current`` says that the regressors beside it are those that were fitted: a later call
+    without ``--level full`` writes them again, but not the series.
     """
 
     participant: str
@@ -38,6 +40,7 @@ class DenoisedSeries:
     status: dict[str, Any]
     processing: str
     fingerprint: str
+    is_current: bool
 
 
 def series_on_disk(root: str | Path) -> tuple[Parsed, ...]:
@@ -86,6 +89,15 @@ def fitting(
     )
 
 
+def fits_strategy(found: Sequence[Parsed], label: str, strategy: str) -> bool:
+    """Whether a participant has a series of a strategy at all."""
+    wanted = camel_label(strategy).casefold()
+    return any(
+        one.participant == label and dict(one.entities)["denoise"].casefold() == wanted
+        for one in found
+    )
+
+
 def _as_file(one: Parsed) -> BidsFile:
     entities = dict(one.entities) | {"sub": one.participant or ""}
     return BidsFile(path="", entities=entities | ({"ses": one.session} if one.session else {}))
@@ -122,4 +134,5 @@ def read_series(root: str | Path, one: Parsed, strategy: str) -> DenoisedSeries:
         status=status,
         processing=processing,
         fingerprint=told.get("Fingerprint") or content_hash(base / path),
+        is_current=told.get("Fingerprint") == status.get("Fingerprint"),
     )

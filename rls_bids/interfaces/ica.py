@@ -247,19 +247,24 @@ class PlotComponents(SimpleInterface):
         data, affine = load_volume(files["components"], n_dims=4)
         rows = load_rows(files["components_table"])
         for index, (row, path) in enumerate(zip(rows, given.paths, strict=True)):
-            is_matched = row["template"] != NO_TEMPLATE
-            words = (
-                f"template {row['template']}, r = {row['spatial_correlation']}"
-                if is_matched
-                else f"no template; nearest {row['nearest_template']}, "
-                f"r = {row['nearest_correlation']}"
-            )
             draw = partial(
                 plot_component,
                 data[..., index],
                 affine,
                 given.template,
-                (row["name"], f"{words}; {given.subtitle}"),
+                (row["name"], f"{_words(row)}; {given.subtitle}"),
             )
             atomic_write(Path(given.base_dir, path), draw)
         return runtime
+
+
+def _words(row: dict[str, str]) -> str:
+    """Say which template a component has, or which is nearest."""
+    near, r = row["nearest_template"], row["nearest_correlation"]
+    if row["template"] == NO_TEMPLATE:
+        return f"no template; nearest {near}, r = {_rounded(r)}"
+    return f"template {row['template']}, r = {_rounded(row['spatial_correlation'])}"
+
+
+def _rounded(text: str) -> str:
+    return text if text == NO_TEMPLATE else f"{float(text):.2f}".replace("-", "−")

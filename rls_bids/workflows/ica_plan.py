@@ -7,12 +7,19 @@ from pathlib import Path
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.dataset.filters import natural_key
+from rls_bids.dataset.naming import Parsed
 from rls_bids.dataset.participants import (
     MOVED,
     check_processing,
     read_participants,
 )
-from rls_bids.dataset.series import DenoisedSeries, fitting, read_series, series_on_disk
+from rls_bids.dataset.series import (
+    DenoisedSeries,
+    fits_strategy,
+    fitting,
+    read_series,
+    series_on_disk,
+)
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.interfaces.denoise import refusal, usable_runs
 from rls_bids.records import GroupInput, Note, Seed
@@ -33,7 +40,11 @@ EXCLUDED = "left out by --exclude-participant-label"
 NOT_PROCESSED = "no results of the participant level"
 NOT_DENOISED = "no results with the strategy {strategy}"
 NOT_WRITTEN = "its denoised series were not written: run the participant level with --level full"
-TOO_LITTLE = "{minutes:.1f} minutes and {df:.0f} degrees of freedom were left"
+OTHER_SERIES = "its denoised series are of another task, session, run or grid"
+OUTDATED = "its denoised series are older than its other results: run it again with --level full"
+TOO_LITTLE = (
+    "{minutes:.1f} minutes and {df:.0f} degrees of freedom were left (--min-time, --min-df)"
+)
 TOO_SHORT = "a run has {n} volumes, fewer than the {least} components"
 LEFT_OUT = "{strategy}: left out of group ICA: {reason}."
 
@@ -114,7 +125,7 @@ def _design(strategy: str, settings: Settings, templates: Sequence[Seed]) -> Ica
     series, reasons = _selected(read, strategy, settings)
     known = {one.participant for one in read}
     reasons |= {
-        label: _why_none(Path(root), label, strategy, settings)
+        label: _why_none(label, there, strategy, settings)
         for label in _requested(settings)
         if label not in known
     }
@@ -164,6 +175,9 @@ def _selected(
     for (label, _), runs in sessions.items():
         statuses = [one.status for one in runs]
         usable = [runs[index] for index in usable_runs(statuses, limits.min_time_s)]
+        if not all(one.is_current for one in runs):
+            reasons[label] = OUTDATED
+            continue
         if refusal(
             statuses,
             who=label,
@@ -226,17 +240,17 @@ def _requested(settings: Settings) -> list[str]:
     return list(dict.fromkeys(labels))
 
 
-def _why_none(root: Path, label: str, strategy: str, settings: Settings) -> str:
+def _why_none(label: str, there: Sequence[Parsed], strategy: str, settings: Settings) -> str:
     """Return why a participant has no series."""
     if label in settings.input.exclude_participant_labels:
         return EXCLUDED
-    folder = root / f"sub-{label}"
+    folder = Path(settings.input.output_dir, f"sub-{label}")
     if not folder.is_dir():
         return NOT_PROCESSED
     pattern = f"func/*_denoise-{naming.camel_label(strategy)}_design.json"
     if not list(folder.rglob(pattern)):
         return NOT_DENOISED.format(strategy=strategy)
-    return NOT_WRITTEN
+    return OTHER_SERIES if fits_strategy(there, label, strategy) else NOT_WRITTEN
 
 
 def ica_plan_text(plan: IcaPlan, settings: Settings) -> str:

@@ -286,8 +286,17 @@ def test_motion_and_flags_leave_out(made: tuple[Path, Path]) -> None:
     assert plan.designs[0].participants == LABELS[:3]
     plan, _ = planned(*made, input__exclude_participant_labels=["02"])
     assert dict(plan.designs[0].left_out)["02"] == ica_plan.EXCLUDED
-    with pytest.raises(InputDataError, match="has 1 participants"):
+    with pytest.raises(InputDataError, match=f"has 1 .*sub-01: {ica_plan.OTHER_SERIES}"):
         planned(*made, input__run_ids=["1"])  # only one has runs with numbers
+
+
+def test_series_older_than_their_regressors_are_left_out(copy: tuple[Path, Path]) -> None:
+    """A later call with other settings, but without --level full, leaves the old series there."""
+    path = next(copy[1].glob("sub-02/func/*_design.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"Fingerprint": "later"}))
+    plan, _ = planned(*copy)
+    assert dict(plan.designs[0].left_out)["02"] == ica_plan.OUTDATED
+    assert "02" not in plan.designs[0].participants
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *call: Any) -> tuple[int, str]:

@@ -151,7 +151,7 @@ def _metadata(path: str, source: str) -> dict[str, object]:
     }
     if path.endswith("_mask.nii.gz"):
         metadata["Type"] = "Brain"
-    elif path.endswith(".nii.gz") and "seg." not in path:
+    elif "_components." in path or (path.endswith(".nii.gz") and "seg." not in path):
         metadata["SkullStripped"] = True
     if "_res-" in path:
         metadata["Resolution"] = "2 mm isotropic"
@@ -175,7 +175,10 @@ def tree(tmp_path: Path) -> Path:
     for product in PRODUCTS:
         allowed = {key: labels[0] for key, labels in product.allowed}
         wanted = {key: ({**extra, **anat, **allowed})[key] for key in product.required}
-        if product.folder == "group":
+        if product.suffix == "components":
+            wanted.pop("seg")
+            paths = [naming.ica_file(product.name, 12, **wanted)]
+        elif product.folder == "group":
             wanted = {"model": "m"} | wanted | {"meas": "fisherz"}
             model = wanted.pop("model")
             if product.name == "group_map":

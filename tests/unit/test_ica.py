@@ -251,3 +251,15 @@ def test_series_that_share_no_grid_or_voxel_are_refused(tmp_path):
     message = ica.OTHER_GRID.format(path=moved, first=a)
     with pytest.raises(InputDataError, match=re.escape(message)):
         CommonMask(series=[a, moved], version="1").run(cwd=str(tmp_path))
+
+
+def test_pictures_say_which_template_or_that_there_is_none():
+    row = {
+        "template": "n/a",
+        "spatial_correlation": "n/a",
+        "nearest_template": "Visual",
+        "nearest_correlation": "-0.2317",
+    }
+    assert ica._words(row) == "no template; nearest Visual, r = −0.23"
+    row |= {"template": "Salience", "spatial_correlation": "0.4178"}
+    assert ica._words(row) == "template Salience, r = 0.42"

@@ -285,7 +285,7 @@ def test_every_citation_has_a_complete_reference(settings):
     everything = replace(settings, analysis_level="group", denoise=denoise)
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
     kinds, others = ("phasediff", "opposed"), tuple(MEASURES)[1:]
-    compared = (wording.GROUP_GRAPHS.format(n=5000),)
+    compared = (wording.GROUP_GRAPHS.format(n=5000), wording.OWN_TEMPLATES)
     mapped = methods.Facts(distortion=kinds, echoes=(3,), measures=others, group=compared)
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
