@@ -22,7 +22,10 @@ _LABEL_INCH = 2.2
 _SIDE_INCH = 6.4
 _LEAST_SHARE = 0.018
 _LEAST_LIMIT = 3.0
-_VIEW_INCH = 4.6
+_VIEW_INCH = 3.9
+_POINTS_PER_INCH = 72
+_DOT, _LARGEST_DOT = 0.35, 5.0
+_FEW = 60.0
 _MOST_DRAWN = 4000
 
 Bools = NDArray[np.bool_]
@@ -81,7 +84,9 @@ def plot_edge_matrix(
         )
         axes.set_facecolor("#888888")
         rows, columns = np.nonzero(values.alone[order] & upper)
-        axes.scatter(columns, rows, s=5, color=style.INK, linewidths=0)
+        # A dot is a third as wide as its cell, so that the colour stays to be seen.
+        width = min(_DOT * _POINTS_PER_INCH * _SIDE_INCH / len(shown), _LARGEST_DOT)
+        axes.scatter(columns, rows, s=width**2, color=style.INK, linewidths=0)
         _lines(axes, names)
         bar = figure.add_axes((box[0] + side + 0.02, box[1] + 0.1, 0.014, box[3] - 0.2))
         figure.colorbar(image, cax=bar, label="z")
@@ -172,7 +177,11 @@ def _draw_lines(
         is_near = np.maximum(side * centres[first, 0], side * centres[second, 0]) > 0
         first, second, z = first[is_near], second[is_near], z[is_near]
     ends = np.stack([centres[first][:, (across, up)], centres[second][:, (across, up)]], axis=1)
-    lines = LineCollection(list(ends), cmap=style.DIVERGING, linewidths=0.9, alpha=0.85)
+    # The more there are, the thinner and paler.
+    strength = min(1.0, np.sqrt(_FEW / max(len(z), 1)))
+    lines = LineCollection(
+        list(ends), cmap=style.DIVERGING, linewidths=0.3 + strength, alpha=0.25 + 0.65 * strength
+    )
     lines.set_array(z)
     lines.set_clim(-limit, limit)
     panel.add_collection(lines)

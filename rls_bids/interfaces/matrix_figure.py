@@ -129,15 +129,17 @@ class PlotConnectome(SimpleInterface):
 
 
 def _edge_values(manifest: str) -> "tuple[EdgeValues, list[str]]":
-    """Read what is drawn, and the names of the nodes; networks survive by their extent."""
+    """Read what is drawn, and the names of the nodes; networks survive by their intensity."""
     import numpy as np
 
     from rls_bids.figures.edges import EdgeValues
 
     entries = {entry["key"]: entry for entry in load_manifest(manifest)}
-    tables = {key: load_table(entries[key]["file"]) for key in ("z", "p_fwe", "p_extent", "label")}
+    tables = {
+        key: load_table(entries[key]["file"]) for key in ("z", "p_fwe", "p_intensity", "label")
+    }
     square = {key: np.array(list(table.values())) for key, table in tables.items()}
-    in_network = square["p_extent"] <= LEVEL
+    in_network = square["p_intensity"] <= LEVEL
     values = EdgeValues(
         z=np.nan_to_num(square["z"]),
         in_network=in_network,
