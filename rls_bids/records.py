@@ -312,7 +312,7 @@ class Compared:
     ``name`` is for readers; ``seeds`` are the members of the seed and, last, its own record, none
     for a local measure. ``measure`` is the label after ``meas-``, ``scale`` the copy of a local
     measure, ``resolution`` the label of the grid. ``atlas`` is the name of the atlas whose graphs
-    are compared, else empty.
+    are compared (or whose matrices, where ``is_matrix``), else empty.
     """
 
     name: str
@@ -321,6 +321,7 @@ class Compared:
     seeds: tuple[Seed, ...] = ()
     scale: str = ""
     atlas: str = ""
+    is_matrix: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,13 @@ from rls_bids.dataset.designs import Design
 from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.participants import build_design, read_participants
 from rls_bids.dataset.query import query_group
-from rls_bids.dataset.results import GRAPHED, GroupMaps, lacking_nodes
+from rls_bids.dataset.results import (
+    GRAPHED,
+    GroupMaps,
+    lacking_nodes,
+    matrix_compared,
+    matrix_label,
+)
 from rls_bids.errors import InputDataError
 from rls_bids.measures import MEASURES
 from rls_bids.records import Compared, GroupInput, Note
@@ -202,6 +208,7 @@ def _wanted(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
     stats = [f"stat-{stat.name}" for name in names for stat in MEASURES[name].stats]
     local = {label: maps.compared[label] for label in stats if label in maps.compared}
     graphs = _wanted_atlases(maps, settings) if "graphs" in names else {}
+    graphs |= _wanted_matrices(maps, settings) if "matrices" in names else {}
     has_seeds = {"seed", "dualregression"} & set(names)
     return (_wanted_seeds(maps, settings) if has_seeds else {}) | local | graphs
 
@@ -215,6 +222,18 @@ def _wanted_atlases(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
         or Compared(name=f"graphs of {name}", measure=GRAPHED, resolution="", atlas=name)
         for name in asked
         for label in [f"seg-{naming.camel_label(name)}"]
+    }
+
+
+def _wanted_matrices(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
+    """Return the matrices to compare by label: those asked for, if there are any."""
+    is_any = any(each.is_matrix for each in maps.compared.values())
+    asked = [find_atlas(text).name for text in settings.measures.atlases] if is_any else []
+    return {
+        label: maps.compared.get(label) or matrix_compared(name, measure)
+        for name in asked
+        for measure in settings.group.matrix_measures
+        for label in [matrix_label(naming.camel_label(name), measure)]
     }
 
 
@@ -273,11 +292,14 @@ def _nobody(label: str, reasons: str, maps: GroupMaps) -> InputDataError:
     """Return the error for what no participant has."""
     if not label.startswith("seg-"):
         return InputDataError(NOBODY.format(seed=label, reasons=reasons))
-    others = [each.atlas for key, each in maps.compared.items() if each.atlas and key != label]
-    hint = NO_MATRICES_HINT.format(found=", ".join(others)) if others else ""
-    return InputDataError(
-        NO_MATRICES.format(atlas=label.removeprefix("seg-"), reasons=reasons), hint
+    others = dict.fromkeys(
+        each.atlas
+        for key, each in maps.compared.items()
+        if each.atlas and key.split("_")[0] != label.split("_", maxsplit=1)[0]
     )
+    hint = NO_MATRICES_HINT.format(found=", ".join(others)) if others else ""
+    what = label.removeprefix("seg-").replace("_meas-", ", ")
+    return InputDataError(NO_MATRICES.format(atlas=what, reasons=reasons), hint)
 
 
 def _with_members(compared: Compared, maps: GroupMaps) -> Compared:

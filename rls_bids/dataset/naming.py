@@ -266,6 +266,18 @@ def _rebuilt(product: Product, entities: dict[str, str]) -> str:
     return ica_file(product.name, int(number), **{**given, "seg": None}) if is_set else ""
 
 
+def group_matrix(model: str, **entities: str | None) -> str:
+    """Return the relative path of a matrix of a group comparison.
+
+    Examples
+    --------
+    >>> group_matrix("patients", task="rest", seg="AAL3", denoise="24P", contrast="RLSGtHC",
+    ...              meas="pearsoncorrelation", stat="t")
+    'group/model-patients/model-patients_task-rest_seg-AAL3_denoise-24P_meas-pearsoncorrelation_contrast-RLSGtHC_stat-t_matrix.tsv'
+    """
+    return _group_path("group_matrix", model, entities)
+
+
 def _group_path(product: str, model: str, entities: dict[str, str | None]) -> str:
     row = _BY_NAME[product]
     label = camel_label(model)

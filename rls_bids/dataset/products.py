@@ -3,7 +3,7 @@
 A new kind of output is one row here; names, parsing, sidecar checks and tests follow from it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rls_bids.measures import LOCAL_STATS, MEASURES
@@ -17,10 +17,11 @@ ENTITY_ORDER = (
 RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
 GROUP_TABLES = ("clusters", "design", "participants", "roi")
 PARCEL_STATS = ("mean", "coverage")
-MATRIX_MEASURES = ("pearsoncorrelation", "partialcorrelation", "fisherz")
+MATRIX_MEASURES = ("pearsoncorrelation", "partialcorrelation", "shrunkencorrelation", "fisherz")
 GRAPH_TABLES = ("global", "nodal")
 MATRIX_SETS = ("networks", "lobes")
 GROUP_STATS = ("effect", "variance", "t", "z", "p", "logp", "hedgesg")
+GROUP_MATRIX_STATS = ("effect", "t", "f", "z", "p", "label")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,4 +214,8 @@ PRODUCTS: tuple[Product, ...] = (
     ),
     _of_ica("components", ".nii.gz"),
     _of_ica("components_table", ".tsv"),
+    replace(
+        _group("group_matrix", "matrix", ".tsv", ("seg", "meas", "contrast"), ("stat", "desc")),
+        allowed=(("stat", GROUP_MATRIX_STATS),),
+    ),
 )

@@ -28,6 +28,18 @@ BAD_SIDECAR = "{path} lacks what a group model needs, or it is no number ({reaso
 
 SEED_MAP, MATRIX = "seed_map", "relmat"
 GRAPHED = "pearsoncorrelation"
+TANGENT = "tangent"
+COMPARED_AS = {
+    "pearsoncorrelation": "pearsoncorrelation",
+    "partialcorrelation": "partialcorrelation",
+    "shrunkencorrelation": TANGENT,
+}
+"""As which matrices of a group those of a participant are compared."""
+MATRIX_WORDS = {
+    "pearsoncorrelation": "Pearson correlations of {atlas}",
+    "partialcorrelation": "partial correlations of {atlas}",
+    TANGENT: "tangent coordinates of {atlas}",
+}
 SCALES = {
     stat.name: stat.group_scale
     for measure in MEASURES.values()
@@ -45,7 +57,7 @@ class GroupMaps:
     """Our own maps by label, and (by label and participant) why a map is missing.
 
     Labels are those of seeds, the names of local maps in front of which stands ``stat-``, and
-    those of atlases (of matrices) after ``seg-``.
+    those of atlases after ``seg-``: alone for graphs, with ``_meas-`` for the matrices themselves.
     ``compared`` says what each is, as the sidecars tell; ``task`` is that of all maps.
     """
 
@@ -126,19 +138,19 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
     compared: dict[str, Compared] = {}
     seen: dict[tuple[str, str | None, str], str] = {}
     for one in found:
-        entities = dict(one.entities)
-        label, participant = label_of(one), one.participant or ""
-        path = derivative(one.product, participant, one.session, **entities)
-        other = seen.setdefault((participant, one.session, label), path)
-        if other != path:
-            raise UsageError(TWO_MAPS.format(one=other, other=path), TWO_MAPS_HINT)
+        participant = one.participant or ""
+        path = derivative(one.product, participant, one.session, **dict(one.entities))
         metadata = read_json(Path(root) / sidecar(path))
-        compared.setdefault(label, _compared(one, metadata))
-        if (Path(root) / path).is_file():
-            inputs.setdefault(label, []).append(_group_input(root, path, one, metadata))
-        else:
-            reason = str(metadata.get("Missing", "the file is not there"))
-            missing.setdefault(label, {})[participant] = reason
+        for label, what in _compared(one, metadata).items():
+            other = seen.setdefault((participant, one.session, label), path)
+            if other != path:
+                raise UsageError(TWO_MAPS.format(one=other, other=path), TWO_MAPS_HINT)
+            compared.setdefault(label, what)
+            if (Path(root) / path).is_file():
+                inputs.setdefault(label, []).append(_group_input(root, path, one, metadata))
+            else:
+                reason = str(metadata.get("Missing", "the file is not there"))
+                missing.setdefault(label, {})[participant] = reason
     tasks = sorted({dict(one.entities)["task"] for one in found})
     if len(tasks) > 1:
         raise UsageError(MANY_TASKS.format(tasks=", ".join(tasks)), MANY_TASKS_HINT)
@@ -150,38 +162,49 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
     )
 
 
-def label_of(one: Parsed) -> str:
-    """Return how a result is told from others of its session: seed, ``stat-…`` or ``seg-…``."""
-    entities = dict(one.entities)
-    if one.product == MATRIX:
-        return f"seg-{entities['seg']}"
-    return entities["seed"] if one.product == SEED_MAP else f"stat-{entities['stat']}"
+def matrix_label(seg: str, measure: str) -> str:
+    """Return the label of the matrices of an atlas.
+
+    Examples
+    --------
+    >>> matrix_label("AAL3", "tangent")
+    'seg-AAL3_meas-tangent'
+    """
+    return f"seg-{seg}_meas-{measure}"
+
+
+def matrix_compared(atlas: str, measure: str) -> Compared:
+    """Return the record of the matrices of an atlas."""
+    name = MATRIX_WORDS[measure].format(atlas=atlas)
+    return Compared(name=name, measure=measure, resolution="", atlas=atlas, is_matrix=True)
 
 
 def is_compared(one: Parsed) -> bool:
     """Whether this is the copy by which groups are compared, over all runs of a session."""
     entities = dict(one.entities)
     if one.product == MATRIX:
-        return "run" not in entities and entities["meas"] == GRAPHED
+        return "run" not in entities and entities["meas"] in COMPARED_AS
     return "run" not in entities and entities.get("desc", "") == SCALES.get(entities["stat"])
 
 
-def _compared(one: Parsed, metadata: dict[str, Any]) -> Compared:
-    """Return what a map or matrix is, as its sidecar tells."""
+def _compared(one: Parsed, metadata: dict[str, Any]) -> dict[str, Compared]:
+    """Return what a map or matrix is compared as, by label, as its sidecar tells."""
     entities = dict(one.entities)
     if one.product == MATRIX:
-        atlas = str(metadata.get("Processing", {}).get("Atlas", entities["seg"]))
-        return Compared(
-            name=f"graphs of {atlas}", measure=entities["meas"], resolution="", atlas=atlas
-        )
+        seg, measure = entities["seg"], COMPARED_AS[entities["meas"]]
+        atlas = str(metadata.get("Processing", {}).get("Atlas", seg))
+        graphs = Compared(name=f"graphs of {atlas}", measure=GRAPHED, resolution="", atlas=atlas)
+        found = {f"seg-{seg}": graphs} if measure == GRAPHED else {}
+        return found | {matrix_label(seg, measure): matrix_compared(atlas, measure)}
     shared: dict[str, Any] = {
         "measure": entities["stat"],
         "resolution": entities.get("res", ""),
     }
     if one.product == SEED_MAP:
         seed = _seed(entities["seed"], metadata.get("Seed", {}))
-        return Compared(name=seed.name, seeds=(seed,), **shared)
-    return Compared(name=entities["stat"], scale=entities.get("desc", ""), **shared)
+        return {entities["seed"]: Compared(name=seed.name, seeds=(seed,), **shared)}
+    scale = entities.get("desc", "")
+    return {f"stat-{entities['stat']}": Compared(name=entities["stat"], scale=scale, **shared)}
 
 
 def _seed(label: str, told: dict[str, Any]) -> Seed:

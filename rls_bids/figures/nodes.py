@@ -19,7 +19,7 @@ _ROW_INCH = 2.1
 _LEAST_LIMIT = 3.0
 _SMALL, _LARGE = 14.0, 36.0
 # (title, horizontal axis, vertical axis, axis looked along, side of the nodes shown, mirrored)
-_VIEWS = (
+VIEWS = (
     ("left", 1, 2, 0, -1, True),
     ("back", 0, 2, 1, 0, False),
     ("above", 0, 1, 2, 0, False),
@@ -72,9 +72,9 @@ def plot_nodes(
         subtitle = f"{words['subtitle']}; ringed: family-wise p ≤ .05 over the nodes; left is left"
         style.heading(figure, words["title"], subtitle)
         places = {"left": 0.08, "right": 0.9, "bottom": 0.02, "top": 1 - _HEAD_INCH / height}
-        grid = figure.subplots(len(rows), len(_VIEWS), squeeze=False, gridspec_kw=places)
+        grid = figure.subplots(len(rows), len(VIEWS), squeeze=False, gridspec_kw=places)
         for axes, row in zip(grid, rows, strict=True):
-            for panel, view in zip(axes, _VIEWS, strict=True):
+            for panel, view in zip(axes, VIEWS, strict=True):
                 _draw_view(panel, row, centres_mm, volume, view, limit)
             axes[0].text(-0.12, 0.5, row.title, rotation=90, va="center", ha="center",
                          transform=axes[0].transAxes, size=9)  # fmt: skip
@@ -90,6 +90,23 @@ def _colours(limit: float) -> "ScalarMappable":
     return ScalarMappable(norm=Normalize(-limit, limit), cmap=style.DIVERGING)
 
 
+def draw_outline(panel: "Axes", brain: Volume, view: tuple[str, int, int, int, int, bool]) -> None:
+    """Draw the outline of the brain as one of ``VIEWS`` has it."""
+    title, across, up, along, _, is_mirrored = view
+    # Templates are stored along the axes of the world.
+    outline = (brain.data > 0).any(axis=along)
+    grids = [
+        brain.affine[axis, axis] * np.arange(brain.data.shape[axis]) + brain.affine[axis, 3]
+        for axis in (across, up)
+    ]
+    panel.contour(*grids, outline.T, levels=[0.5], colors=style.GREY, linewidths=0.8)
+    panel.set_aspect("equal")
+    panel.axis("off")
+    panel.set_title(title, fontsize=8)
+    if is_mirrored:
+        panel.invert_xaxis()
+
+
 def _draw_view(
     panel: "Axes",
     row: NodeValues,
@@ -98,14 +115,8 @@ def _draw_view(
     view: tuple[str, int, int, int, int, bool],
     limit: float,
 ) -> None:
-    title, across, up, along, side, is_mirrored = view
-    # Templates are stored along the axes of the world.
-    outline = (brain.data > 0).any(axis=along)
-    grids = [
-        brain.affine[axis, axis] * np.arange(brain.data.shape[axis]) + brain.affine[axis, 3]
-        for axis in (across, up)
-    ]
-    panel.contour(*grids, outline.T, levels=[0.5], colors=style.GREY, linewidths=0.8)
+    _, across, up, _, side, _ = view
+    draw_outline(panel, brain, view)
     shown = np.isfinite(row.t) & np.isfinite(centres).all(axis=1)
     if side:
         shown &= side * centres[:, 0] > 0
@@ -123,8 +134,3 @@ def _draw_view(
         linewidths=[1.2 if sure else 0.3 for sure in is_sure],
         edgecolors=[style.INK if sure else style.GREY for sure in is_sure],
     )
-    panel.set_aspect("equal")
-    panel.axis("off")
-    panel.set_title(title, fontsize=8)
-    if is_mirrored:
-        panel.invert_xaxis()

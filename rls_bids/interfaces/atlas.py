@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 SERIES_VERSION = f"{VERSION}-{parcels.VERSION}-{resample.VERSION}"
-MATRIX_VERSION = f"{VERSION}-{matrices.VERSION}-{correlation.VERSION}"
+MATRIX_VERSION = f"2-{matrices.VERSION}-{correlation.VERSION}"
 """For the input `version` of both nodes, and for fingerprints."""
 
 MIN_VOLUMES = matrices.MIN_VOLUMES
@@ -41,8 +41,11 @@ MEASURES = {
     "pearsoncorrelation": "Pearson correlation",
     "partialcorrelation": "Partial correlation given all other nodes, Ledoit-Wolf shrinkage",
 }
+SHRUNKEN = "shrunkencorrelation"
+"""Of which the group level makes coordinates in tangent space."""
+
 SETS = {"networks": "network", "lobes": "lobe"}
-MATRIX_KEYS = (*MEASURES, *SETS)
+MATRIX_KEYS = (*MEASURES, SHRUNKEN, *SETS)
 """Keys of the manifest of `Matrices`, in its order."""
 
 
@@ -238,8 +241,33 @@ def _matrix_entries(
         names = [region.name for region in regions]
         save_table(dict(zip(names, r.T, strict=True)), folder / f"{key}.tsv")
         entries.append({"key": key, "file": f"{key}.tsv", "metadata": own})
+    entries.append(_shrunken_entry(regions, runs, df, shared, folder))
     z = combined["pearsoncorrelation"]
     return entries + [_set_entry(key, atlas, regions, z, shared, folder) for key in SETS]
+
+
+def _shrunken_entry(
+    regions: Sequence[Parcel],
+    runs: Sequence[Run],
+    df: Sequence[int],
+    shared: Mapping[str, Any],
+    folder: Path,
+) -> dict[str, Any]:
+    """Save the shrunken correlations of the session and return the manifest entry."""
+    import numpy as np
+
+    found = [matrices.shrunken_correlation(series) for series, _, _ in runs]
+    mean = matrices.combine_shrunken(np.array([matrix for matrix, _ in found]), df)
+    names = [region.name for region in regions]
+    save_table(dict(zip(names, mean.T, strict=True)), folder / f"{SHRUNKEN}.tsv")
+    about = {
+        **shared,
+        **_relation("Pearson correlation, Ledoit-Wolf shrinkage", "r"),
+        "CombinationOverRuns": "mean, weighted by residual degrees of freedom",
+        "Shrinkage": [shrinkage for _, shrinkage in found],
+        "MissingNodes": _missing(regions, np.isfinite(np.diag(mean))),
+    }
+    return {"key": SHRUNKEN, "file": f"{SHRUNKEN}.tsv", "metadata": about}
 
 
 def _set_entry(

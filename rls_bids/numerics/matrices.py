@@ -184,6 +184,43 @@ def combine_matrices(r: ArrayLike, residual_df: ArrayLike) -> FloatArray:
     return z
 
 
+def combine_shrunken(matrices: ArrayLike, residual_df: ArrayLike) -> FloatArray:
+    """Average shrunken correlation matrices over runs, so that they stay positive definite.
+
+    The mean is over the correlations themselves, weighted by residual degrees of freedom: that of
+    Fisher z need not be positive definite, which the tangent space asks for.
+
+    Parameters
+    ----------
+    matrices : (n_runs, n_parcels, n_parcels) array
+        Of :func:`shrunken_correlation`.
+    residual_df : (n_runs,) array
+
+    Returns
+    -------
+    (n_parcels, n_parcels) array
+        1 on the diagonal; NaN in rows and columns of parcels that a run lacks.
+
+    Raises
+    ------
+    ValueError
+        The matrices are not square or do not fit the weights.
+
+    Examples
+    --------
+    >>> combine_shrunken([[[1.0, 0.5], [0.5, 1.0]], np.eye(2)], [10, 30])[0].tolist()
+    [1.0, 0.125]
+    """
+    stack, weights = np.asarray(matrices, dtype=float), np.asarray(residual_df, dtype=float)
+    if stack.ndim != 3 or stack.shape[1] != stack.shape[2] or weights.shape != stack.shape[:1]:
+        raise ValueError(NOT_SQUARE.format(found=stack.shape, expected=f"({weights.size}, n, n)"))
+    mean = np.einsum("r,rij->ij", weights / weights.sum(), stack)
+    there = np.isfinite(np.diag(mean))
+    mean[~there], mean[:, ~there] = np.nan, np.nan
+    mean[there, there] = 1.0
+    return np.asarray(mean)
+
+
 def mean_between_sets(
     values: ArrayLike, set_of: ArrayLike, n_sets: int
 ) -> tuple[FloatArray, NDArray[np.int64]]:

@@ -20,10 +20,10 @@ from rls_bids.records import Note
 from rls_bids.reports.collect import read_crashes
 from rls_bids.reports.comparisons import Comparison, compare_counts, compare_values
 from rls_bids.reports.group_graphs import graph_sections
+from rls_bids.reports.group_matrices import matrix_sections, method_words
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage, SeedResult, Table
 from rls_bids.reports.texts import NOTHING, figure_item, number
-from rls_bids.reports.wording import GROUP_GRAPHS
 from rls_bids.settings import Settings
 from rls_bids.workflows.designs import count_words
 from rls_bids.workflows.stages import Stage
@@ -121,7 +121,10 @@ def collect_group(
         notes=tuple(notes),
         crashes=tuple(read_crashes(root, "group", notes, settings)),
         remarks=tuple(remarks),
-        graphs=tuple(graph_sections(plan.designs, stages, settings)),
+        graphs=(
+            *graph_sections(plan.designs, stages, settings),
+            *matrix_sections(plan.designs, stages, settings),
+        ),
     )
 
 
@@ -379,7 +382,7 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
         seeds=tuple(seeds.values()),
         measures=made,
         preprocessing=preprocessing,
-        group=(GROUP_GRAPHS.format(n=settings.group.n_permutations),) if atlases else (),
+        group=method_words(plan.designs, settings),
     )
     return known, facts
 

@@ -53,7 +53,7 @@ def graph_sections(
     root = Path(settings.input.output_dir)
     strategies = {design.strategy for design in designs}
     for design in designs:
-        if design.compared.atlas:
+        if design.compared.atlas and not design.compared.is_matrix:
             name = design.compared.name
             title = f"{name} ({design.strategy})" if len(strategies) > 1 else name
             yield _section(title, design, stages[design.key], root)

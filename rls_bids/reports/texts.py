@@ -132,6 +132,18 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             alt="t of nodal graph metrics as dots inside the outline of the brain, four views",
             caption="Areas under the curves. Ringed: family-wise p ≤ .05 over the nodes.",
         ),
+        "edges": Words(
+            title="Connections that differ",
+            alt="Square of z of connections, by network; surviving ones above the diagonal",
+            caption="Below the diagonal: all connections; above it: those of networks that "
+            "survive by their intensity (family-wise p ≤ .05). Dots: survive by themselves.",
+        ),
+        "connectome": Words(
+            title="Networks that differ",
+            alt="Surviving networks as lines inside the outline of the brain, four views",
+            caption="Connections of networks that survive by intensity (family-wise p ≤ .05); "
+            "a larger dot has more of them.",
+        ),
         "design": Words(
             title="Design matrix",
             alt="The design matrix in grey levels, a row for each participant",

@@ -72,6 +72,14 @@ OWN_TEMPLATES = (
     "16 mm full width at half maximum at its nodes."
 )
 ICA_TEMPLATES = "Templates were the maps of {file}."
+GROUP_MATRICES = (
+    "Matrices of the nodes that all participants have in common (nodes missing in more than 10 % "
+    "left for all) were compared connection by connection, as Fisher z, with {n} resamplings of "
+    "the residuals of the reduced model or as many as there are [@freedman1983]. p values hold "
+    "family-wise over connections by the largest statistic [@winkler2014], over networks of "
+    "connections formed at a two-sided p < .001 by their extent and intensity (network-based "
+    "statistic) [@zalesky2010], and over connections by its threshold-free form [@baggio2018]."
+)
 GRAPHS = " They were {weighting}; densities: {densities}; {n} {nulls} null networks a density."
 LOCAL = (
     "Maps of local measures were averaged over runs, weighted by the minutes kept, smoothed with "

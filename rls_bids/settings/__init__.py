@@ -269,7 +269,9 @@ def _check_together(settings: Settings) -> None:
         raise UsageError(limits.ALFF_ORDER.format(low=low, high=high))
     check_strategies(denoise)
     _check_motion_filter(denoise)
-    _check_graphs(settings.measures)
+    if settings.analysis_level == "participant":  # the group level finds the matrices it needs
+        _check_graphs(settings.measures)
+    _check_densities(settings.measures)
     _check_ica(settings)
     if run.omp_nthreads > run.n_cpus:
         raise UsageError(limits.TOO_MANY_THREADS.format(threads=run.omp_nthreads, cpus=run.n_cpus))
@@ -288,9 +290,13 @@ def _check_ica(settings: Settings) -> None:
 
 
 def _check_graphs(measures: MeasureSettings) -> None:
-    """Check that graphs have matrices to be made of, and densities that can be."""
+    """Check that graphs have matrices to be made of."""
     if "graphs" in measures.names and "matrices" not in measures.names:
         raise UsageError(limits.GRAPHS_WITHOUT_MATRICES)
+
+
+def _check_densities(measures: MeasureSettings) -> None:
+    """Check that graphs can have the densities."""
     for density in measures.graph_densities:
         if density > 1:
             raise UsageError(limits.DENSITY_ABOVE_ONE.format(found=density))

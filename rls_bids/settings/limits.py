@@ -72,6 +72,7 @@ MEASURE_NAMES = (
     *("seed", "dualregression", "alff", "reho", "centrality", "matrices", "graphs"),
     ICA,
 )
+MATRIX_TESTS = ("pearsoncorrelation", "partialcorrelation", "tangent")
 SEED_SERIES = ("mean", "eigenvariate")
 SEED_REGRESSIONS = ("separate", "together")
 LABELS = {
@@ -94,6 +95,7 @@ WORDS = {
     "measures.seed_regression": ("--seed-regression", SEED_REGRESSIONS),
     "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
     "group.graph_covariate": ("--graph-covariate", ("none", "mean_r")),
+    "group.matrix_measures": ("--matrix-measures", MATRIX_TESTS),
     "run.level": ("--level", ("minimal", "full")),
 }
 NAMES_OR_PATHS = ("measures.atlases",)

@@ -117,7 +117,7 @@ class GroupSettings:
     """The two-group model. An empty ``contrast`` is filled from participants.tsv.
 
     With ``graph_covariate`` graph metrics are tested twice, without and with each participant's
-    mean correlation among the covariates.
+    mean correlation among the covariates; ``matrix_measures`` are the matrices compared.
     """
 
     group_column: str = "group"
@@ -126,6 +126,7 @@ class GroupSettings:
     max_mean_fd_mm: float | None = None
     n_permutations: int = 5000
     graph_covariate: Literal["none", "mean_r"] = "none"
+    matrix_measures: tuple[str, ...] = ("pearsoncorrelation",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

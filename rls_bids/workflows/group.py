@@ -18,6 +18,7 @@ from rls_bids.records import Template
 from rls_bids.settings import Settings
 from rls_bids.workflows.designs import count_words, design_files
 from rls_bids.workflows.group_graphs import graph_stage, init_graph_model_wf
+from rls_bids.workflows.group_matrices import init_matrix_model_wf, matrix_stage
 from rls_bids.workflows.sinks import add_figure_sink, add_sink, manifest_sink, node_name
 from rls_bids.workflows.stages import Place, Product, Stage
 
@@ -50,7 +51,9 @@ def map_key(stat: str, desc: str | None) -> str:
 def group_stages(plan: GroupPlan, place: Place, settings: Settings) -> dict[Key, Stage]:
     """Return what each comparison writes, by strategy and what is compared."""
     return {
-        design.key: graph_stage(design, plan.model, place, settings)
+        design.key: (matrix_stage if design.compared.is_matrix else graph_stage)(
+            design, plan.model, place, settings
+        )
         if design.compared.atlas
         else _stage(design, plan.model, place)
         for design in plan.designs
@@ -108,7 +111,9 @@ def init_group_wf(
         if stage.is_finished(place.output_dir):
             continue
         if design.compared.atlas:
-            made = init_graph_model_wf(design, stage, plan.model, template, place, settings)
+            is_matrix = design.compared.is_matrix
+            init_tables_wf = init_matrix_model_wf if is_matrix else init_graph_model_wf
+            made = init_tables_wf(design, stage, plan.model, template, place, settings)
         else:
             made = init_seed_model_wf(design, stage, plan.model, template, place)
         workflow.add_nodes([made])

@@ -27,6 +27,8 @@ SERIES = {
 MATRICES = {
     "pearsoncorrelation": "Pearson correlation (r) of each pair of parcels.",
     "partialcorrelation": "Partial correlation of each pair of parcels given all others.",
+    "shrunkencorrelation": "Correlation of each pair of parcels, shrunken towards the identity: "
+    "positive definite, for the tangent space of the group level.",
     "networks": "Mean Fisher z between and within networks.",
     "lobes": "Mean Fisher z between and within lobes, cerebellum, thalamus and basal ganglia.",
 }

@@ -45,6 +45,7 @@ STEM = (
     "_meas-pearsoncorrelation_contrast-RLSGtHC"
 )
 CHOSEN = (
+    *("--measures", "seed", "graphs"),
     *(
         "--atlases",
         ATLAS,

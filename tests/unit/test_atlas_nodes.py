@@ -15,6 +15,7 @@ from rls_bids.interfaces.atlas import MATRIX_VERSION, SERIES_VERSION, Matrices, 
 from rls_bids.interfaces.images import save_mask
 from rls_bids.interfaces.manifest import load_manifest
 from rls_bids.interfaces.tables import load_table
+from rls_bids.numerics.matrices import shrunken_correlation
 from rls_bids.numerics.parcels import MIN_COVERAGE
 from rls_bids.resources.atlas_grid import labels_on_grid
 from rls_bids.resources.atlases import atlas_content, find_atlas
@@ -224,6 +225,11 @@ def test_planted_networks_are_recovered_over_two_runs(inside, monkeypatch):
     assert partial[within].mean() < r[within].mean()  # each pair shares its network with others
     assert partial[within].min() > np.abs(partial[~within & off]).mean()
     assert len(entries["partialcorrelation"]["metadata"]["Shrinkage"]) == 2
+    shrunken = square(entries["shrunkencorrelation"])
+    own = [shrunken_correlation(each)[0] for each in series]
+    np.testing.assert_allclose(shrunken, (30 * own[0] + 90 * own[1]) / 120, atol=1e-6)
+    assert np.linalg.eigvalsh(shrunken).min() > 0
+    assert entries["shrunkencorrelation"]["metadata"]["MissingNodes"] == []
     means = square(entries["networks"])
     combined = np.arctanh(np.where(off, r, 0))
     first = combined[:4, :4][~np.eye(4, dtype=bool)].mean()

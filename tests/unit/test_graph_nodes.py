@@ -133,3 +133,33 @@ def test_the_picture_is_drawn(matrix: np.ndarray, tmp_path: Path) -> None:
 
 def test_options_of_the_node_are_settings() -> None:
     assert all(hasattr(MeasureSettings(), name) for name in OPTIONS)
+
+
+def test_participation_is_that_of_the_networks_of_the_atlas(
+    matrix: np.ndarray, tmp_path: Path
+) -> None:
+    """Labels come from the sidecar of the matrix; parcels of no network are one of their own."""
+    networks = ["a"] * (N // 2) + ["b"] * (N // 2 - 2) + ["", ""]
+    path = save_matrices(tmp_path / "m", matrix)
+    entries = load_manifest(path)
+    told = entries[0]["metadata"] | {"Nodes": [{"Network": name or None} for name in networks]}
+    path = save_manifest(
+        [{"key": "pearsoncorrelation", "file": "r.tsv", "metadata": told}], tmp_path / "m"
+    )
+    rows = read_graph_table(compute(path, tmp_path / "g")["nodal"]["file"])
+    expected = graph_metrics(
+        matrix,
+        GraphOptions(densities=(0.1, 0.2), n_nulls=5),
+        seed=participant_seed(SEED, *WHO),
+        labels=networks,
+    )
+    wanted = [row.value for row in expected.nodal_rows if row.metric == "participation_auc"]
+    found = [
+        float(row["value"])
+        for row in rows
+        if (row["metric"], row["weighting"]) == ("participation_auc", "binary")
+    ]
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert len(set(found)) > 3
+    plain = compute(save_matrices(tmp_path / "n", matrix), tmp_path / "h")["nodal"]["file"]
+    assert not any("participation" in row["metric"] for row in read_graph_table(plain))

@@ -8,6 +8,7 @@ from sklearn.covariance import LedoitWolf
 from rls_bids.numerics import matrices
 from rls_bids.numerics.matrices import (
     combine_matrices,
+    combine_shrunken,
     mean_between_sets,
     partial_matrix,
     pearson_matrix,
@@ -243,3 +244,23 @@ def test_tangent_says_when_it_does_not_settle(monkeypatch, group):
         tangent_reference([shrunken_correlation(each)[0] for each in group])
     with pytest.raises(ValueError, match="Matrices of shape"):
         tangent_matrices([np.eye(3)], np.eye(2))
+
+
+def test_shrunken_matrices_stay_positive_definite_over_runs() -> None:
+    """Fewer volumes than parcels in every run; a parcel that a run lacks is missing."""
+    rng = np.random.default_rng(8)
+    runs = [rng.standard_normal((20, 30)) + rng.standard_normal((20, 1)) for _ in range(3)]
+    runs[1][:, 4] = np.nan
+    own = np.array([shrunken_correlation(series)[0] for series in runs])
+    before = own.copy()
+    mean = combine_shrunken(own, [10, 20, 30])
+    np.testing.assert_array_equal(own, before)
+    keep = np.delete(np.arange(30), 4)
+    assert np.isnan(mean[4]).all()
+    assert np.isnan(mean[:, 4]).all()
+    inner = mean[np.ix_(keep, keep)]
+    assert np.linalg.eigvalsh(inner).min() > 0
+    expected = np.average(own[:, keep][:, :, keep], axis=0, weights=[10, 20, 30])
+    np.testing.assert_allclose(inner, expected)
+    with pytest.raises(ValueError, match="expected"):
+        combine_shrunken(own, [1, 2])
