@@ -4,12 +4,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rls_bids.numerics.association import Association, Bootstrap, Method, associate
-from rls_bids.numerics.columns import MIN_DF_OF_G, ColumnTests
+from rls_bids.numerics.columns import ColumnFit, ColumnTests
 from rls_bids.numerics.effects import hedges_g
 from rls_bids.numerics.exchangeability import Resamplings
 from rls_bids.numerics.glm import fit, partition
 from rls_bids.numerics.normalisation import check_source
 from rls_bids.numerics.permutation import corrected_p
+from rls_bids.numerics.sizes import MIN_DF_OF_G
 from rls_bids.numerics.statistic import prepare_statistic, reduce, resampled_z
 
 VERSION = "1"
@@ -157,5 +158,14 @@ def compare_adjusted(
     maxima = size[:, tested].max(axis=1) if tested.any() else np.zeros(0)
     if tested.any():
         found[4, tested] = corrected_p(maxima, size[0, tested])
-    names = ("effect", "t", "p", "p_permutation", "p_fwe", "g", "g_lower", "g_upper")
-    return ColumnTests(**dict(zip(names, found, strict=True)), df=df, maxima=maxima)
+    fits = ColumnFit(
+        name="t",
+        effect=found[0],
+        statistic=found[1],
+        df=np.where(tested, float(df), np.nan),
+        p=found[2],
+        size=found[5],
+        size_lower=found[6],
+        size_upper=found[7],
+    )
+    return ColumnTests(fit=fits, p_permutation=found[3], p_fwe=found[4], maxima=maxima)

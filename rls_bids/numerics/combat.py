@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rls_bids.errors import UsageError
-from rls_bids.numerics.columns import ColumnTests
+from rls_bids.numerics.columns import ColumnFit, ColumnTests
 from rls_bids.numerics.effects import hedges_g
 from rls_bids.numerics.exchangeability import Resamplings
 from rls_bids.numerics.glm import ContrastFit, fit, partition
@@ -237,18 +237,17 @@ def _tests(
         g = hedges_g(observed.t, observed.df, n1, n2)
         over_all = corrected_p(maxima, size[0])
         found[:, tested] = [observed.effect, observed.t, alone, over_all, *g]
-    return ColumnTests(
+    fitted = ColumnFit(
+        name="t",
         effect=found[0],
-        t=found[1],
+        statistic=found[1],
+        df=np.where(tested, float(observed.df), np.nan),
         p=np.full(len(tested), np.nan),
-        p_permutation=found[2],
-        p_fwe=found[3],
-        g=found[4],
-        g_lower=found[5],
-        g_upper=found[6],
-        df=observed.df,
-        maxima=maxima,
+        size=found[4],
+        size_lower=found[5],
+        size_upper=found[6],
     )
+    return ColumnTests(fit=fitted, p_permutation=found[2], p_fwe=found[3], maxima=maxima)
 
 
 def _prepare(sites: ArrayLike, design: ArrayLike, n: int) -> _Model:

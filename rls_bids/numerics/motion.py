@@ -314,20 +314,20 @@ def compare_strategies(
     first = next(iter(tests.values()))
     rows = []
     for name, one in tests.items():
-        if one.effect.shape != first.effect.shape:
+        if one.fit.effect.shape != first.fit.effect.shape:
             message = BAD_COLUMNS.format(
-                name=name, found=one.effect.size, expected=first.effect.size
+                name=name, found=one.fit.effect.size, expected=first.fit.effect.size
             )
             raise ValueError(message)
         rows.append(
             StrategyRow(
                 name=name,
-                effect=one.effect,
-                t=one.t,
+                effect=one.fit.effect,
+                t=one.fit.statistic,
                 p_fwe=one.p_fwe,
-                g=one.g,
-                is_sign_kept=np.sign(one.effect) == np.sign(first.effect),
-                effect_r=_agreement(one.effect, first.effect),
+                g=one.fit.size,
+                is_sign_kept=np.sign(one.fit.effect) == np.sign(first.fit.effect),
+                effect_r=_agreement(one.fit.effect, first.fit.effect),
                 motion=None if motion is None else motion.get(name),
             )
         )

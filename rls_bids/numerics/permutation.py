@@ -265,7 +265,8 @@ def corrected_p(maxima: ArrayLike, observed: ArrayLike) -> FloatArray:
     ordered = np.sort(np.asarray(maxima, dtype=float))
     values = np.asarray(observed, dtype=float)
     below = np.searchsorted(ordered, values - TIE * np.abs(values), side="left")
-    return np.asarray(1 - below / len(ordered))
+    # 1 - below / n would put one twentieth a little above .05
+    return np.asarray((len(ordered) - below) / len(ordered))
 
 
 # --- parts --------------------------------------------------------------------------------------

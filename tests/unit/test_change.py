@@ -31,11 +31,11 @@ def test_equal_to_statsmodels(rng) -> None:
     for j in range(5):
         fitted = OLS(after[:, j], np.column_stack([ARMS, before[:, j]])).fit()
         test = fitted.t_test([1, -1, 0])
-        assert found.effect[j] == pytest.approx(test.effect.item())
-        assert found.t[j] == pytest.approx(test.tvalue.item())
-        assert found.p[j] == pytest.approx(test.pvalue.item())
-    assert found.df == 19
-    np.testing.assert_allclose(found.p_permutation, found.p, atol=0.12)
+        assert found.fit.effect[j] == pytest.approx(test.effect.item())
+        assert found.fit.statistic[j] == pytest.approx(test.tvalue.item())
+        assert found.fit.p[j] == pytest.approx(test.pvalue.item())
+    assert found.fit.df[0] == 19
+    np.testing.assert_allclose(found.p_permutation, found.fit.p, atol=0.12)
     assert (found.p_fwe >= found.p_permutation - 1e-12).all()
     assert found.maxima.shape == (200,)
     np.testing.assert_array_equal(before, kept)
@@ -49,7 +49,7 @@ def test_a_difference_before_is_taken_out() -> None:
     assert lucky.sum() > 20
     found = compare_adjusted(after, before, ARMS, CONTRAST, arms(19), (11, 11))
     change = (after - before)[:11].mean(axis=0) - (after - before)[11:].mean(axis=0)
-    assert found.effect[lucky].mean() == pytest.approx(1.0, abs=0.2)
+    assert found.fit.effect[lucky].mean() == pytest.approx(1.0, abs=0.2)
     assert change[lucky].mean() < 0.75  # regression to the mean
 
 
@@ -71,7 +71,7 @@ def test_columns_that_cannot_be_tested(rng) -> None:
     assert np.isnan(found.p_fwe[:2]).all()
     np.testing.assert_allclose(found.p_permutation[2:], good.p_permutation[2:])
     nothing = compare_adjusted(np.ones((22, 2)), before[:, :2], ARMS, CONTRAST, arms(), (11, 11))
-    assert np.isnan(nothing.t).all()
+    assert np.isnan(nothing.fit.statistic).all()
     with pytest.raises(ValueError, match="same columns before and after"):
         compare_adjusted(after, before[:, :2], ARMS, CONTRAST, arms(), (11, 11))
 

@@ -148,12 +148,12 @@ def test_the_test_is_freedman_and_lane_around_harmonisation(rng) -> None:
         variance = ((y - DESIGN @ beta) ** 2).sum(axis=0) / 55
         t.append(CONTRAST @ beta / np.sqrt(variance * unit))
     size = np.abs(t)
-    np.testing.assert_allclose(found.t, t[0])
+    np.testing.assert_allclose(found.fit.statistic, t[0])
     np.testing.assert_allclose(found.p_permutation, (size >= size[0] - 1e-9).mean(axis=0))
     largest = size.max(axis=1)[:, None]
     np.testing.assert_allclose(found.p_fwe, (largest >= size[0] - 1e-9).mean(axis=0))
     np.testing.assert_allclose(found.maxima[0], stats.norm.isf(stats.t.sf(size[0].max(), 55)))
-    assert np.isnan(found.p).all()
+    assert np.isnan(found.fit.p).all()
 
 
 def test_a_planted_group_effect_is_found() -> None:
@@ -162,8 +162,8 @@ def test_a_planted_group_effect_is_found() -> None:
     values[:, :5] += 1.6 * scale * (SIDE == 1)[:, None]
     found = combat_permutation(values, SITES, DESIGN, CONTRAST, draw(199), SIDE)
     assert (found.p_fwe[:5] <= 0.05).sum() >= 4
-    assert (found.g[:5] > 0.7).all()
-    assert (found.effect[:5] > 1).all()
+    assert (found.fit.size[:5] > 0.7).all()
+    assert (found.fit.effect[:5] > 1).all()
 
 
 def test_false_alarms_of_groups_unbalanced_over_sites() -> None:

@@ -152,7 +152,7 @@ def test_strategies_side_by_side(rng) -> None:
     drawn = draw_resamplings(choose_exchangeability(design, [1, -1]), design, 99, 0)
     values = rng.standard_normal((20, 5)) + design[:, :1] * [3, -3, 3, -3, 3]
     tests = {
-        name: compare_columns(table, design, [1, -1], drawn, (10, 10))
+        name: compare_columns(table, design, [1, -1], drawn, ("hedgesg", 0.2**0.5))
         for name, table in {"24P": values, "36P": values * 0.5, "none": -values}.items()
     }
     motion = {"36P": qc_fc(values, rng.standard_normal(20))}
@@ -160,9 +160,9 @@ def test_strategies_side_by_side(rng) -> None:
     assert [row.name for row in rows] == ["24P", "36P", "none"]
     assert [row.is_sign_kept.tolist() for row in rows] == [[True] * 5, [True] * 5, [False] * 5]
     assert [row.effect_r for row in rows] == pytest.approx([1, 1, -1])
-    np.testing.assert_array_equal(rows[1].t, tests["36P"].t)
+    np.testing.assert_array_equal(rows[1].t, tests["36P"].fit.statistic)
     assert [row.motion for row in rows] == [None, motion["36P"], None]
-    fewer = compare_columns(values[:, :2], design, [1, -1], drawn, (10, 10))
+    fewer = compare_columns(values[:, :2], design, [1, -1], drawn, ("hedgesg", 0.2**0.5))
     with pytest.raises(ValueError, match="'36P' has 2 columns"):
         compare_strategies({"24P": tests["24P"], "36P": fewer})
     with pytest.raises(ValueError, match="No strategy"):
