@@ -20,6 +20,7 @@ BAND_ORDER = (
 )
 GRAPHS_WITHOUT_MATRICES = "--measures got graphs without matrices, of which graphs are made."
 DENSITY_ABOVE_ONE = "--graph-densities got {found:g}, but a share of all pairs is at most 1."
+THRESHOLD_OF_ONE = "--graph-thresholds got {found:g}, but a correlation above it is less than 1."
 ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
 STOP_WITHOUT_FILTER = (
     "{flags} without --motion-filter-type: it says how breathing is taken out of head motion."
@@ -120,6 +121,7 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "measures.alff_high_hz": ("--alff-band", 0, False, "more than 0 Hz"),
     "measures.dc_threshold": ("--dc-threshold", 0, True, "a correlation of 0 or more"),
     "measures.graph_densities": ("--graph-densities", 0, False, "more than 0"),
+    "measures.graph_thresholds": ("--graph-thresholds", 0, True, "a correlation of 0 or more"),
     "measures.n_nulls": ("--n-nulls", 0, True, "0 (no null networks) or more"),
     "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),
     "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
