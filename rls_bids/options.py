@@ -97,6 +97,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
          "correlation above which voxels are connected (0.25)"),
         ("--graph-densities", "measures.graph_densities", NUMBERS, "SHARE",
          "densities of the graphs (0.05 to 0.4 in steps of 0.05)"),
+        ("--graph-thresholds", "measures.graph_thresholds", NUMBERS, "R",
+         "fixed correlations that edges exceed, beside the densities (none)"),
         ("--graph-weighting", "measures.graph_weighting", MANY, "{binary,weighted}",
          "kinds of graphs (binary)"),
         ("--graph-negative", "measures.graph_negative", TEXT, "{drop,absolute,apart}",

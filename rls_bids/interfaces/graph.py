@@ -115,6 +115,7 @@ def _measure(matrix: Any, labels: Sequence[str], inputs: Any) -> "list[GraphResu
             matrix,
             GraphOptions(
                 densities=tuple(given["graph_densities"]),
+                thresholds=tuple(given.get("graph_thresholds", ())),
                 weighting=weighting,
                 negative=given["graph_negative"],
                 metrics=given["graph_metrics"],

@@ -28,7 +28,8 @@ MEASURE = Measure(
         "10.1016/j.neuroimage.2009.10.003",
     ),
     options=(
-        *("graph_densities", "graph_weighting", "graph_negative", "graph_metrics"),
+        *("graph_densities", "graph_thresholds", "graph_weighting", "graph_negative"),
+        "graph_metrics",
         *("graph_nulls", "n_nulls"),
     ),
 )

@@ -296,7 +296,10 @@ def _check_graphs(measures: MeasureSettings) -> None:
 
 
 def _check_densities(measures: MeasureSettings) -> None:
-    """Check that graphs can have the densities."""
+    """Check that graphs can have the densities and thresholds."""
+    for threshold in measures.graph_thresholds:
+        if threshold >= 1:
+            raise UsageError(limits.THRESHOLD_OF_ONE.format(found=threshold))
     for density in measures.graph_densities:
         if density > 1:
             raise UsageError(limits.DENSITY_ABOVE_ONE.format(found=density))

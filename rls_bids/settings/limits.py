@@ -28,6 +28,7 @@ ICA_ALONE = (
     "the participant level by --network-maps."
 )
 DENSITY_ABOVE_ONE = "--graph-densities got {found:g}, but a share of all pairs is at most 1."
+THRESHOLD_OF_ONE = "--graph-thresholds got {found:g}, but a correlation above it is less than 1."
 ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
 STOP_WITHOUT_FILTER = (
     "{flags} without --motion-filter-type: it says how breathing is taken out of head motion."
@@ -132,6 +133,7 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "measures.alff_high_hz": ("--alff-band", 0, False, "more than 0 Hz"),
     "measures.dc_threshold": ("--dc-threshold", 0, True, "a correlation of 0 or more"),
     "measures.graph_densities": ("--graph-densities", 0, False, "more than 0"),
+    "measures.graph_thresholds": ("--graph-thresholds", 0, True, "a correlation of 0 or more"),
     "measures.n_nulls": ("--n-nulls", 0, True, "0 (no null networks) or more"),
     "measures.n_components": ("--n-components", 2, True, "2 or more components"),
     "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),

@@ -87,7 +87,8 @@ class MeasureSettings:
     ``network_maps`` is a 4D or label image for dual regression (without it there is none), or
     the templates of the ``n_components`` of group ICA.
     ``atlases`` are names or absolute paths. Bands are in Hz; ``dc_threshold`` is a correlation,
-    ``dc_density`` and ``graph_densities`` are shares of all pairs.
+    ``dc_density`` and ``graph_densities`` are shares of all pairs; ``graph_thresholds`` are
+    correlations, at the participant level only: graphs of a group have equal densities.
     """
 
     names: tuple[str, ...] = (
@@ -104,6 +105,7 @@ class MeasureSettings:
     dc_threshold: float = 0.25
     dc_density: float = 0.05
     graph_densities: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+    graph_thresholds: tuple[float, ...] = ()
     graph_weighting: tuple[str, ...] = ("binary",)
     graph_negative: Literal["drop", "absolute", "apart"] = "drop"
     graph_metrics: Literal["core", "all"] = "core"

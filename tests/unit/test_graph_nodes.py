@@ -139,7 +139,7 @@ def test_participation_is_that_of_the_networks_of_the_atlas(
     matrix: np.ndarray, tmp_path: Path
 ) -> None:
     """Labels come from the sidecar of the matrix; parcels of no network are one of their own."""
-    networks = ["a"] * (N // 2) + ["b"] * (N // 2 - 2) + ["", ""]
+    networks = ["a", "b"] * (N // 2 - 1) + ["", ""]
     path = save_matrices(tmp_path / "m", matrix)
     entries = load_manifest(path)
     told = entries[0]["metadata"] | {"Nodes": [{"Network": name or None} for name in networks]}
@@ -163,3 +163,20 @@ def test_participation_is_that_of_the_networks_of_the_atlas(
     assert len(set(found)) > 3
     plain = compute(save_matrices(tmp_path / "n", matrix), tmp_path / "h")["nodal"]["file"]
     assert not any("participation" in row["metric"] for row in read_graph_table(plain))
+
+
+def test_fixed_thresholds_stand_beside_densities(matrix: np.ndarray, tmp_path: Path) -> None:
+    path = save_matrices(tmp_path / "m", matrix)
+    rows = read_graph_table(
+        compute(path, tmp_path / "g", graph_thresholds=[0.3])["global"]["file"]
+    )
+    found = [
+        row
+        for row in rows
+        if row["threshold"] == "0.3"
+        and (row["metric"], row["weighting"]) == ("mean_strength", "binary")
+    ]
+    pairs = matrix[:-1, :-1][np.triu_indices(N - 1, 1)]
+    assert [row["density"] for row in found] == ["n/a"]
+    assert float(found[0]["value"]) == pytest.approx(2 * (pairs > 0.3).sum() / (N - 1), rel=1e-6)
+    assert float(found[0]["density_reached"]) == pytest.approx((pairs > 0.3).mean(), rel=1e-6)
