@@ -87,7 +87,7 @@ def test_atlases_are_names_or_absolute_paths(tmp_path, monkeypatch):
 
 def test_contrast_text_and_no_covariates():
     group = build(group__contrast="RLS > HC", group__covariates=["none"]).group
-    assert group.contrast == ("RLS", "HC")
+    assert group.contrast == ("RLS > HC",)
     assert group.covariates == ()
 
 
