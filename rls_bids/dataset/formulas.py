@@ -24,6 +24,7 @@ _CATEGORY = re.compile(
     rf"C\(({_NAME})(?:,(?:contr\.treatment)\((?:base=)?['\"]([^'\"]+)['\"]\))?\)"
 )
 _FUNCTION = re.compile(rf"(?:np\.)?({'|'.join(FUNCTIONS)})\(({_NAME})\)")
+_LEVEL = re.compile(rf"({_NAME})\.([^()\[\]'\"]+)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m|⧛|⧚")
 
 
@@ -68,7 +69,8 @@ def parse_formula(formula: str) -> Terms:
     if not terms:
         raise UsageError(BAD_FORMULA.format(formula=formula, reason=NO_TERM))
     for text in dict.fromkeys(text for term in terms for text in term):
-        if parse_factor(text) is None:
+        factor = parse_factor(text)
+        if factor is None or factor.kind == "level":
             reason = BAD_FACTOR.format(factor=text, functions=", ".join(FUNCTIONS))
             raise UsageError(BAD_FORMULA.format(formula=formula, reason=reason))
     return terms
@@ -76,7 +78,7 @@ def parse_formula(formula: str) -> Terms:
 
 def _plain(text: str) -> str:
     """Return a factor in one spelling: no blanks, no quotation of names."""
-    return re.sub(r"\s+", "", text).strip("`")
+    return re.sub(r"\s*([(),=])\s*", r"\1", text).strip().strip("`")
 
 
 def parse_factor(text: str) -> Factor | None:
@@ -99,9 +101,9 @@ def parse_factor(text: str) -> Factor | None:
     function = _FUNCTION.fullmatch(text)
     if function:
         return Factor(name=function[2], function=function[1])
-    column, dot, level = text.partition(".")
-    if dot and level and re.fullmatch(_NAME, column):
-        return Factor(name=column, kind="level", level=level)
+    level = _LEVEL.fullmatch(text)
+    if level:
+        return Factor(name=level[1], kind="level", level=level[2])
     return None
 
 

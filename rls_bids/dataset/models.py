@@ -71,8 +71,8 @@ def _model(told: object, path: str) -> Model:
     given = _object(told, path, _TOP, needed=("Name", "BIDSModelVersion", "Nodes"))
     version = given["BIDSModelVersion"]
     if version not in VERSIONS:
-        expected = " or ".join(VERSIONS)
-        raise _wrong(f"{path}: BIDSModelVersion", version, expected)
+        place = f"{path}: BIDSModelVersion"
+        raise _wrong(place, version, " or ".join(VERSIONS))
     wanted = _object(given.get("Input", {}), f"{path}: Input", _INPUT)
     subject, dataset = _nodes(given["Nodes"], f"{path}: Nodes")
     within = _within(*subject) if subject else ()
@@ -165,21 +165,26 @@ def _nodes(told: object, place: str) -> tuple[_Node | None, _Node]:
             hint = nearest_hint(level, found)
             raise _wrong(f"{here}.Level", node["Level"], "Subject or Dataset", hint)
         found[level.capitalize()].append((node, here))
-        allowed = {"Subject": ({"subject"}, {"subject", "contrast"})}
-        by = set(_texts(node, "GroupBy", here))
-        ways = allowed.get(level.capitalize(), (set(), {"contrast"}))
-        if "GroupBy" in node and by not in ways:
-            expected = " or ".join(json.dumps(sorted(way)) for way in ways)
-            shown = json.dumps(node["GroupBy"])
-            text = GROUPED.format(place=f"{here}.GroupBy", found=shown, expected=expected)
-            raise UsageError(text)
     for level, nodes in found.items():
         if len(nodes) > 1:
             raise UsageError(ONE_OF_A_KIND.format(place=place, n=len(nodes), level=level))
+        for node, here in nodes:
+            _check_grouping(level, node, here)
     if not found["Dataset"]:
         levels = [node["Level"] for node, _ in found["Subject"]]
         raise _wrong(place, levels, NODES)
     return next(iter(found["Subject"]), None), found["Dataset"][0]
+
+
+def _check_grouping(level: str, node: Mapping[str, Any], here: str) -> None:
+    ways: tuple[set[str], ...] = (set(), {"contrast"})
+    if level == "Subject":
+        ways = ({"subject"}, {"subject", "contrast"})
+    if "GroupBy" in node and set(_texts(node, "GroupBy", here)) not in ways:
+        expected = " or ".join(json.dumps(sorted(way)) for way in ways)
+        shown = json.dumps(node["GroupBy"])
+        text = GROUPED.format(place=f"{here}.GroupBy", found=shown, expected=expected)
+        raise UsageError(text)
 
 
 def _edges(

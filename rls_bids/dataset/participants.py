@@ -229,7 +229,8 @@ def _check_counts(
     for column, level in dict.fromkeys(named):
         values = tables.participants[column]
         n = sum(str(values[label]).casefold() == level.casefold() for label in rows)
-        if n < MIN_PER_GROUP:
+        is_known = (values.dropna().str.casefold() == level.casefold()).any()
+        if is_known and n < MIN_PER_GROUP:
             raise InputDataError(TOO_FEW.format(group=level, n=n, least=MIN_PER_GROUP, out=out))
 
 

@@ -19,11 +19,8 @@ from rls_bids.reports.pages import GroupPage, ParticipantPage, Section, SeedResu
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SIGN_CONVENTION = "Positive t: {first} > {second}; negative t: {second} > {first}."
-HYPOTHESIS = (
-    "Null hypothesis of every test: {measure} does not differ between {first} (n = {n_first}) "
-    "and {second} (n = {n_second}){adjusted}. The test is two-sided."
-)
+LEAD = "Model “{name}” of {measure}. Tests are two-sided."
+TITLES = {1: "{0}", 2: "{0} compared with {1}"}
 NOTHING_SURVIVES = "No voxel survives the false discovery rate (q < .05) in {n_voxels} voxels."
 SURVIVORS = (
     "{n} of {n_voxels} voxels survive the false discovery rate (q < .05); they are outlined in "
@@ -85,31 +82,25 @@ def write_group_page(output_dir: str | Path, page: GroupPage) -> Path:
     Path
         The page.
     """
-    first, second = page.groups
     return _write(
         output_dir,
         naming.group_page(page.name),
         "group.html.jinja",
         page=page,
-        title=f"{first} compared with {second}",
-        hypothesis=hypothesis(page),
-        sign=SIGN_CONVENTION.format(first=first, second=second),
+        title=group_title(page),
+        lead=LEAD.format(name=page.name, measure=page.measure),
         across_maps=UNCORRECTED_ACROSS_MAPS,
         sections=(*(_seed_section(seed) for seed in page.seeds), *page.graphs),
     )
 
 
-def hypothesis(page: GroupPage) -> str:
-    """Return the null hypothesis in words."""
-    listed = ", ".join(page.covariates)
-    return HYPOTHESIS.format(
-        measure=page.measure,
-        first=page.groups[0],
-        second=page.groups[1],
-        n_first=page.n_in[0],
-        n_second=page.n_in[1],
-        adjusted=f", after adjusting for {listed}" if listed else "",
-    )
+def group_title(page: GroupPage) -> str:
+    """Return the groups, or what is tested where there is one contrast only of a group."""
+    groups = page.groups
+    if len(groups) == 1 and len(page.contrasts) == 1:
+        return f"{page.contrasts[0].title} ({groups[0]})"
+    listed = " and ".join((", ".join(groups[:-1]), groups[-1])) if len(groups) > 1 else ""
+    return TITLES.get(len(groups), listed + " compared").format(*groups)
 
 
 def fdr_sentence(seed: SeedResult) -> str:

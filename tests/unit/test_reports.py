@@ -286,7 +286,10 @@ def test_every_citation_has_a_complete_reference(settings):
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
     kinds, others = ("phasediff", "opposed"), tuple(MEASURES)[1:]
     compared = (wording.GROUP_GRAPHS.format(n=5000),)
-    mapped = methods.Facts(distortion=kinds, echoes=(3,), measures=others, group=compared)
+    model = (wording.TOGETHER_SESSIONS.format(sessions="pre, post"), wording.SIZES)
+    mapped = methods.Facts(
+        distortion=kinds, echoes=(3,), measures=others, model=model, group=compared
+    )
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 
@@ -349,6 +352,13 @@ def test_citation_files_agree(settings):
 # --- group -------------------------------------------------------------------------------------
 
 
+CONTRAST = pages.ContrastWords(
+    title="RLS > HC",
+    hypothesis="RLS and HC have the same mean, given age.",
+    sign="Positive t: RLS > HC; negative t: HC > RLS.",
+)
+
+
 @pytest.fixture
 def group_page(settings) -> pages.GroupPage:
     root = Path(settings.input.output_dir)
@@ -368,8 +378,9 @@ def group_page(settings) -> pages.GroupPage:
         ),
     )  # fmt: skip
     return pages.GroupPage(
-        name="main", version="0", groups=("RLS", "HC"), n_in=(8, 7), measure="Fisher z",
-        covariates=("age", "sex"), exclusions=table, exclusion_sentence="They do not differ.",
+        name="main", version="0", groups=("RLS", "HC"), measure="Fisher z",
+        contrasts=(CONTRAST,), tested=table, codings=(table,),
+        exclusions=table, exclusion_sentence="They do not differ.",
         left_out=replace(table, rows=()), included=table, characteristics=table,
         design_figures=(item, pages.FigureItem(title="Dots", path=None, alt="", reason="lost")),
         seeds=seeds, methods=methods.methods_text(replace(settings, analysis_level="group")),
@@ -381,8 +392,9 @@ def test_group_page_states_hypothesis_signs_and_corrections(group_page, settings
     path = html.write_group_page(root, group_page)
     assert path == root / "group" / "model-main.html"
     shown = _check(path, root)
-    assert "does not differ between RLS (n = 8) and HC (n = 7), after adjusting" in shown.text
-    assert html.SIGN_CONVENTION.format(first="RLS", second="HC") in shown.text
+    assert "RLS compared with HC" in shown.text
+    assert CONTRAST.hypothesis in shown.text
+    assert shown.text.count(CONTRAST.sign) == 2
     assert "1,211 of 228,123 voxels survive" in shown.text
     assert html.NOTHING_SURVIVES.format(n_voxels="228,123") in shown.text
     assert html.NOT_FITTED.format(reason="only 1 HC has it") in shown.text
@@ -396,5 +408,14 @@ def test_group_page_states_hypothesis_signs_and_corrections(group_page, settings
     assert place == sorted(place)  # exclusions come first
 
 
-def test_no_covariates_no_adjustment(group_page):
-    assert "adjusting" not in html.hypothesis(replace(group_page, covariates=()))
+@pytest.mark.parametrize(
+    ("groups", "title"),
+    [(("A", "B", "C"), "A, B and C compared"), (("A", "B"), "A compared with B")],
+)
+def test_titles_name_the_groups(group_page, groups, title):
+    assert html.group_title(replace(group_page, groups=groups)) == title
+
+
+def test_the_page_of_one_group_is_called_after_its_contrast(group_page):
+    one = replace(group_page, groups=("RLS",))
+    assert html.group_title(one) == "RLS > HC (RLS)"

@@ -116,7 +116,7 @@ def test_contrast_text_and_no_covariates():
         ("denoise__low_hz", 0.2, limits.BAND_ORDER),
         ("run__omp_nthreads", 8, limits.TOO_MANY_THREADS),
         ("group__contrast", "RLS > RLS", limits.BAD_CONTRAST),
-        ("group__contrast", "RLS", limits.BAD_CONTRAST),
+        ("group__session_contrast", "post >", limits.BAD_CONTRAST),
         ("group__contrast", "A > B > C", limits.BAD_CONTRAST),
         ("group__contrast", "A > ", limits.BAD_CONTRAST),
         ("measures__seeds_file", "/nowhere.tsv", limits.FILE_MISSING),
