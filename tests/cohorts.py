@@ -79,7 +79,7 @@ def one_input(label: str, session: str | None, **changes: object) -> GroupInput:
         "participant": label,
         "session": session,
         "path": f"/out/sub-{label}_{session}.nii.gz",
-        "mean_fd_mm": mean_fd(label, session or "pre"),
+        "mean_fd_mm": mean_fd(label, session if session in SESSIONS else "pre"),
         "minutes_kept": 6.0,
         "degrees_of_freedom": 50,
         "size_mm": "2",

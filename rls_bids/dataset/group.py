@@ -43,6 +43,7 @@ NOT_MODELLED = "{seed} ({strategy}){contrast} was not modelled: {reason}"
 NOTHING_IN_BOTH = (
     "{path}: Input has the {name} {own}, of which the command line leaves none ({flag})."
 )
+UNKNOWN_PEOPLE = "{where} names {who}, but neither participants.tsv nor the results know them."
 NO_VOXELWISE = "{path} asks for the voxelwise covariates {names}, which are not computed yet."
 NO_VOXELWISE_HINT = (
     "A covariate with one number a participant can stand in the formula, such as IRLS_pre."
@@ -148,7 +149,7 @@ def plan_group(settings: Settings) -> GroupPlan:
     else:
         model = model_of_flags(asked, tables)
     _check_model(model)
-    tables = replace(tables, participants=_requested(tables.participants, chosen))
+    tables = replace(tables, participants=_requested(tables.participants, chosen, model))
     settings = replace(settings, input=chosen)
     designs: list[MapDesign] = []
     unfit: list[Unfit] = []
@@ -226,9 +227,17 @@ def _check_labels(designs: Sequence[MapDesign]) -> None:
             raise UsageError(SAME_LABEL.format(one=other, other=title, label=label))
 
 
-def _requested(table: "pd.DataFrame", chosen: InputSettings) -> "pd.DataFrame":
+def _requested(table: "pd.DataFrame", chosen: InputSettings, model: Model) -> "pd.DataFrame":
     """Return the rows of those asked for; who is excluded by name stays, to be counted."""
     labels = chosen.participant_labels
+    unknown = [
+        label
+        for label in labels
+        if label not in table.index and not Path(chosen.output_dir, f"sub-{label}").is_dir()
+    ]
+    if unknown:
+        where = model.source or "--participant-label"
+        raise UsageError(UNKNOWN_PEOPLE.format(where=where, who=", ".join(unknown)))
     return table[table.index.isin(labels)] if labels else table
 
 

@@ -18,6 +18,7 @@ from rls_bids.records import Note
 from rls_bids.reports.collect import read_crashes
 from rls_bids.reports.group_design import (
     coding_tables,
+    compared_groups,
     contrasts_of,
     model_sentences,
     tested_table,
@@ -80,7 +81,7 @@ def collect_group(
     return GroupPage(
         name=plan.model,
         version=__version__,
-        groups=people.groups,
+        groups=compared_groups(plan),
         measure=_measures(plan),
         contrasts=contrasts_of(plan),
         tested=tested_table(plan, stages, root),

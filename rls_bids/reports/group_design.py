@@ -16,6 +16,7 @@ from rls_bids.reports.texts import NOTHING, number
 from rls_bids.workflows.designs import count_words
 from rls_bids.workflows.stages import Stage
 
+ROUNDING = 1e-9
 SIZES: Mapping[str, str] = MappingProxyType(
     {
         "hedgesg": "Hedges g",
@@ -32,7 +33,8 @@ TESTED = (
     *("What is exchanged", "Resamplings", "Smallest p"),
 )
 ALL = "{n}, all there are"
-CODING = "Columns of the design of {title}"
+CODING = "Columns of the design of {title}{first}"
+FIRST = "; means are those of {name}, other maps may have other participants"
 SESSIONS = "Maps of the sessions {sessions} are weighted by {weights} in each participant."
 
 
@@ -51,6 +53,13 @@ def contrasts_of(plan: GroupPlan) -> tuple[ContrastWords, ...]:
 def _different(plan: GroupPlan) -> list[MapDesign]:
     """Return the first design of every contrast."""
     return list({each.result.label: each for each in reversed(plan.designs)}.values())[::-1]
+
+
+def compared_groups(plan: GroupPlan) -> tuple[str, ...]:
+    """Return the groups that some contrast compares with others."""
+    compared = (each.result.compared for each in _different(plan))
+    pairs = [pairs for pairs in compared if abs(sum(weight for _, weight in pairs)) < ROUNDING]
+    return tuple(dict.fromkeys(name for each in pairs for name, _ in each))
 
 
 def sign_words(result: Design) -> str:
@@ -107,6 +116,7 @@ class _Coded:
     """Columns that several contrasts may share."""
 
     columns: tuple[str, ...]
+    name: str
     titles: list[str]
     coding: tuple[tuple[str, str], ...]
     weights: list[tuple[tuple[float, ...], ...]]
@@ -119,13 +129,22 @@ def coding_tables(plan: GroupPlan) -> Iterator[Table]:
         result = design.result
         columns = tuple(result.design.columns)
         shared = found.setdefault(
-            columns, _Coded(columns=columns, titles=[], coding=result.coding, weights=[])
+            columns,
+            _Coded(
+                columns=columns,
+                name=design.compared.name,
+                titles=[],
+                coding=result.coding,
+                weights=[],
+            ),
         )
         shared.titles.append(result.title)
         shared.weights.append(result.contrasts)
+    n_maps = len({design.compared.name for design in plan.designs})
     for each in found.values():
+        first = FIRST.format(name=each.name) if n_maps > 1 else ""
         yield Table(
-            caption=CODING.format(title="; ".join(each.titles)),
+            caption=CODING.format(title="; ".join(each.titles), first=first),
             header=("Column", "Coding", *(f"Weights of {title}" for title in each.titles)),
             rows=tuple(
                 (name, words, *(_weights(rows, place) for rows in each.weights))

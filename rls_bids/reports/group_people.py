@@ -72,12 +72,17 @@ def people_of(plan: GroupPlan) -> People:
 
 def exclusions(people: People) -> Table:
     """Compare how many of each group are left out, of all models and of each."""
-    compared = {"of all models": _rates(people.everyone, people.groups)}
-    labels = {contrast for *_, contrast in people.tables}
+    overall = _rates(people.everyone, people.groups)
+    of_map: dict[str, dict[str, Comparison]] = {}
     for (strategy, seed, contrast), table in people.tables.items():
-        what = f"{strategy}, {contrast}" if len(labels) > 1 else strategy
-        compared[f"of {seed} ({what})"] = _rates(table, people.groups)
-    overall = compared["of all models"]
+        own = of_map.setdefault(f"of {seed} ({strategy})", {})
+        own[contrast] = _rates(table, people.groups)
+    compared = {"of all models": overall}
+    for what, own in of_map.items():
+        if len({each.cells for each in own.values()}) == 1:
+            compared[what] = next(iter(own.values()))
+        else:
+            compared |= {f"{what}: {contrast}": each for contrast, each in own.items()}
     rows = tuple(
         (what, *each.cells, each.p_text)
         for what, each in compared.items()

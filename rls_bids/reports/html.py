@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 LEAD = "Model “{name}” of {measure}. Tests are two-sided."
-TITLES = {1: "{0}", 2: "{0} compared with {1}"}
 NOTHING_SURVIVES = "No voxel survives the false discovery rate (q < .05) in {n_voxels} voxels."
 SURVIVORS = (
     "{n} of {n_voxels} voxels survive the false discovery rate (q < .05); they are outlined in "
@@ -95,12 +94,11 @@ def write_group_page(output_dir: str | Path, page: GroupPage) -> Path:
 
 
 def group_title(page: GroupPage) -> str:
-    """Return the groups, or what is tested where there is one contrast only of a group."""
+    """Return the groups that are compared, or the contrasts where there are none."""
     groups = page.groups
-    if len(groups) == 1 and len(page.contrasts) == 1:
-        return f"{page.contrasts[0].title} ({groups[0]})"
-    listed = " and ".join((", ".join(groups[:-1]), groups[-1])) if len(groups) > 1 else ""
-    return TITLES.get(len(groups), listed + " compared").format(*groups)
+    if len(groups) > len(("first", "second")):
+        return f"{', '.join(groups[:-1])} and {groups[-1]} compared"
+    return " compared with ".join(groups) or "; ".join(each.title for each in page.contrasts)
 
 
 def fdr_sentence(seed: SeedResult) -> str:

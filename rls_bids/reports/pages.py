@@ -95,10 +95,11 @@ class ContrastWords:
 class GroupPage:
     """All that the page of one group model shows.
 
-    ``contrasts`` are told in words, ``tested`` lists them with what was exchanged, ``codings``
-    say what the columns hold. ``exclusions`` compares how many of each group were left out;
-    ``left_out`` names them with reasons; ``characteristics`` compares age, sex and motion of who
-    is in. ``graphs`` are the parts on graphs, one an atlas.
+    ``groups`` are those that some contrast compares. ``contrasts`` are told in words, ``tested``
+    lists them with what was exchanged, ``codings`` say what the columns hold. ``exclusions``
+    compares how many of each group were left out; ``left_out`` names them with reasons;
+    ``characteristics`` compares age, sex and motion of who is in. ``graphs`` are the parts on
+    graphs, one an atlas.
     """
 
     name: str

@@ -64,10 +64,18 @@ def test_every_example_of_the_documentation_is_a_model(tmp_path: Path) -> None:
 
 def test_extensions(tmp_path: Path) -> None:
     own = {
-        **{"name": "my model", "group_column": "arm", "where": {"arm": "a"}, "pair_id": "pair"},
-        **{"site": "centre", "variance_groups": "arm", "assume": "compound_symmetry"},
-        **{"max_mean_fd": 0.4, "family": "none", "equivalence_bound": 0.3},
-        **{"regions": ["HCPex:12"], "voxel_covariates": ["grey_matter"]},
+        "name": "my model",
+        "group_column": "arm",
+        "where": {"arm": "a"},
+        "pair_id": "pair",
+        "site": "centre",
+        "variance_groups": "arm",
+        "assume": "compound_symmetry",
+        "max_mean_fd": 0.4,
+        "family": "none",
+        "equivalence_bound": 0.3,
+        "regions": ["HCPex:12"],
+        "voxel_covariates": ["grey_matter"],
     }
     model = read_model(write(tmp_path, changed("Nodes/1/Model/Software", {"rls_bids": own})))
     assert (model.name, model.group_column, model.where) == ("myModel", "arm", (("arm", ("a",)),))

@@ -13,7 +13,7 @@ import pytest
 from rls_bids.dataset import naming
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
-from rls_bids.reports import html, methods, pages, texts, wording
+from rls_bids.reports import html, methods, texts, wording
 from rls_bids.reports.collect import NOT_FINISHED, collect_participant
 from rls_bids.resources import default_seeds
 from rls_bids.settings import (
@@ -111,8 +111,7 @@ def _check(path: Path, root: Path) -> Page:
     return page
 
 
-@pytest.fixture
-def settings(tmp_path) -> Settings:
+def make_settings(tmp_path: Path) -> Settings:
     return Settings(
         analysis_level="participant",
         input=InputSettings(bids_dir="/data", output_dir=str(tmp_path / "out")),
@@ -123,6 +122,11 @@ def settings(tmp_path) -> Settings:
         group=GroupSettings(),
         run=RunSettings(),
     )
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return make_settings(tmp_path)
 
 
 def _write(root: Path, path: str, text: str) -> None:
@@ -347,75 +351,3 @@ def test_citation_files_agree(settings):
     assert bibtex.count("{") == bibtex.count("}")
     page = _check(written[2], Path(settings.input.output_dir))
     assert {f"ref-{key}" for key in keys} <= set(page.ids)
-
-
-# --- group -------------------------------------------------------------------------------------
-
-
-CONTRAST = pages.ContrastWords(
-    title="RLS > HC",
-    hypothesis="RLS and HC have the same mean, given age.",
-    sign="Positive t: RLS > HC; negative t: HC > RLS.",
-)
-
-
-@pytest.fixture
-def group_page(settings) -> pages.GroupPage:
-    root = Path(settings.input.output_dir)
-    picture = "group/model-main/figures/a b.svg"
-    _write(root, picture, SVG)
-    item = pages.FigureItem(title="t map", path=picture, alt="t map of a seed")
-    table = pages.Table(caption=EVIL, header=("", "RLS", "HC"), rows=(("n", "8", "7"),))
-    peaks = pages.Table(caption="", header=("x (mm)", "t"), rows=(("−36", "5.6"),))
-    seeds = (
-        pages.SeedResult(
-            name="thal_VPL_L", figure=item, n_significant=1211, n_voxels=228123,
-            degrees_of_freedom=10, peaks=peaks,
-        ),
-        pages.SeedResult(name="DMN_PCC", figure=item, n_significant=0, n_voxels=228123),
-        pages.SeedResult(
-            name="SN", figure=item, n_significant=None, n_voxels=0, reason="only 1 HC has it"
-        ),
-    )  # fmt: skip
-    return pages.GroupPage(
-        name="main", version="0", groups=("RLS", "HC"), measure="Fisher z",
-        contrasts=(CONTRAST,), tested=table, codings=(table,),
-        exclusions=table, exclusion_sentence="They do not differ.",
-        left_out=replace(table, rows=()), included=table, characteristics=table,
-        design_figures=(item, pages.FigureItem(title="Dots", path=None, alt="", reason="lost")),
-        seeds=seeds, methods=methods.methods_text(replace(settings, analysis_level="group")),
-    )  # fmt: skip
-
-
-def test_group_page_states_hypothesis_signs_and_corrections(group_page, settings):
-    root = Path(settings.input.output_dir)
-    path = html.write_group_page(root, group_page)
-    assert path == root / "group" / "model-main.html"
-    shown = _check(path, root)
-    assert "RLS compared with HC" in shown.text
-    assert CONTRAST.hypothesis in shown.text
-    assert shown.text.count(CONTRAST.sign) == 2
-    assert "1,211 of 228,123 voxels survive" in shown.text
-    assert html.NOTHING_SURVIVES.format(n_voxels="228,123") in shown.text
-    assert html.NOT_FITTED.format(reason="only 1 HC has it") in shown.text
-    assert shown.text.count(html.INFLATED) == 1  # only where peaks are listed
-    assert "Dots not made: lost" in shown.text
-    assert EVIL in shown.text
-    place = [
-        shown.text.index(word)
-        for word in ("They do not differ", "Every participant", "Local maxima")
-    ]
-    assert place == sorted(place)  # exclusions come first
-
-
-@pytest.mark.parametrize(
-    ("groups", "title"),
-    [(("A", "B", "C"), "A, B and C compared"), (("A", "B"), "A compared with B")],
-)
-def test_titles_name_the_groups(group_page, groups, title):
-    assert html.group_title(replace(group_page, groups=groups)) == title
-
-
-def test_the_page_of_one_group_is_called_after_its_contrast(group_page):
-    one = replace(group_page, groups=("RLS",))
-    assert html.group_title(one) == "RLS > HC (RLS)"
