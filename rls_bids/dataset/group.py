@@ -162,9 +162,13 @@ def plan_group(settings: Settings) -> GroupPlan:
         )
         absent = _absent(tables.participants, maps, strategy, chosen)
         for label, compared in _wanted(maps, settings).items():
+            try:
+                found = _found(label, maps, tables, absent)
+            except InputDataError as error:
+                unfit.append(Unfit(strategy=strategy, seed=compared.name, error=error))
+                continue
             for question in model.questions:
                 try:
-                    found = _found(label, maps, tables, absent)
                     result = _design(model, found, question, maps.compared[label])
                     designs.append(_map_design(label, maps, result, strategy))
                 except InputDataError as error:

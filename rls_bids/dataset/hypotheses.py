@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rls_bids.dataset.formulas import INTERCEPT, variables_of
 from rls_bids.dataset.matrix import Matrix, cell
-from rls_bids.dataset.model import Contrast, Terms
+from rls_bids.dataset.model import Contrast, Terms, split_cell
 from rls_bids.numerics.sizes import SizeKind
 
 SAME = "{first} and {second} have the same {value}{given}."
@@ -73,13 +73,10 @@ def describe(
         compared = _listed(matrix, column, found) if column else ()
         group = compared[0][0] if len(compared) == 1 else ""
         text = (MEAN_OF if group else MEAN).format(value=value, group=group, given=given)
-        is_one = len(compared) == 1
-        return Tested(
-            text=text,
-            size="dz",
-            compared=compared if is_one else (),
-            column=column if is_one else "",
-        )
+        cells = [name for one in contrast.conditions for name, _ in split_cell(one)]
+        if len(compared) == 1 or column in cells:
+            return Tested(text=text, size="dz", compared=compared, column=column)
+        return Tested(text=text, size="dz")
     name = _single(matrix, row)
     others = [each for each in variables if each != name.partition("(")[2].rstrip(")")]
     given = _given(GIVEN, [each for each in others if each != name])

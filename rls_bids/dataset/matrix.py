@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NO_FREEDOM = "{n} participants are too few for the {p} columns of the design ({columns})."
 CONSTANT = "Covariate {column!r} has the same value for all participants in the model."
 COLLINEAR = "Column {column!r} of the design is a combination of {others}."
-COVARIATE_HINT = "Leave it out with --covariates."
+COVARIATE_HINT = "Leave it out with --covariates (a site: --sites none), or out of the formula."
 NO_CONSTANT = (
     "The design has neither a constant nor all levels of a category; its columns: {columns}."
 )
@@ -137,16 +137,19 @@ def weigh(matrix: Matrix, contrast: Contrast) -> FloatArray:
 def cell(matrix: Matrix, levels: Mapping[str, str]) -> FloatArray:
     """Return the weights of the mean of a cell, at the average of everything else.
 
-    It is the mean of all rows in which the categories are set to the cell's levels.
+    It is the mean of all rows in which the categories are set to the cell's levels; differences
+    between sessions are set to 0. Without levels it is the mean of everyone.
     """
     n = len(matrix.frame)
     changed = {
         name: Category(values=(level,) * n, levels=matrix.factors.categories[name].levels)
         for name, level in levels.items()
     }
-    factors = Factors(
-        numbers=matrix.factors.numbers, categories={**matrix.factors.categories, **changed}
-    )
+    numbers = {
+        name: replace(own, values=np.zeros(n)) if own.is_difference else own
+        for name, own in matrix.factors.numbers.items()
+    }
+    factors = Factors(numbers=numbers, categories={**matrix.factors.categories, **changed})
     _, raw = _encode(matrix.terms, factors, n)
     return np.asarray((raw - matrix.centres).mean(axis=0))
 
@@ -160,7 +163,7 @@ def _condition(matrix: Matrix, contrast: Contrast, name: str) -> FloatArray:
         if text in columns:
             return np.asarray(np.eye(len(columns))[columns.index(text)])
     if name.casefold() == INTERCEPT:
-        return np.asarray(matrix.frame.to_numpy(float).mean(axis=0))
+        return cell(matrix, {})
     pairs = dict(split_cell(name))
     categories = matrix.factors.categories
     if pairs and set(pairs) <= set(categories):
@@ -237,10 +240,12 @@ def _values(text: str, terms: Terms, factors: Factors) -> FloatArray:
         is_level = [value == factor.level for value in factors.categories[factor.name].values]
         return np.array(is_level, dtype=float)
     own = factors.numbers[text]
-    is_multiplied = any(text in term and len(term) > 1 for term in terms)
-    return (
-        own.values - own.values.mean() if is_multiplied and not own.is_difference else own.values
-    )
+    return own.values - own.values.mean() if _is_centred_first(text, own, terms) else own.values
+
+
+def _is_centred_first(text: str, own: Numbers, terms: Terms) -> bool:
+    """Whether a number is centred before it is multiplied, so that main effects hold there."""
+    return not own.is_difference and any(text in term and len(term) > 1 for term in terms)
 
 
 def _parts(code: str, terms: Terms) -> list[tuple[str, str, bool]]:
@@ -292,7 +297,11 @@ def _coded(code: str, terms: Terms, factors: Factors, centre: float | None) -> s
         if level:
             words.append(CODED.format(level=factors.categories[name].levels[int(level)]))
         elif name in factors.numbers:
-            words.append(factors.numbers[name].words)
+            own = factors.numbers[name]
+            mean = float(own.values.mean())
+            is_centred = _is_centred_first(name, own, terms)
+            words.append(CENTRED.format(what=own.words, centre=mean) if is_centred else own.words)
+            centre = None if is_centred and len(parts) == 1 else centre
         elif factor:
             words.append(CODED.format(level=factor.level))
     what = words[0] if len(words) == 1 else PRODUCT.format(factors=" and ".join(words))

@@ -20,7 +20,7 @@ from rls_bids.dataset.matrix import (
     build_matrix,
     weigh,
 )
-from rls_bids.dataset.model import SESSION, Contrast, Model, Terms, split_cell
+from rls_bids.dataset.model import MEASURED, SESSION, Contrast, Model, Terms, split_cell
 from rls_bids.dataset.naming import camel_label
 from rls_bids.dataset.processing import check_processing
 from rls_bids.dataset.rows import (
@@ -48,6 +48,7 @@ MIN_PER_GROUP = 2
 TOO_FEW = "Group {group!r} has {n} participants in the model, {least} are needed. Left out: {out}."
 NOBODY = "Nobody is left in the model. Left out: {out}."
 SAME_IN_PAIRS = "{column} is the same in both of every pair, so pairs account for it."
+SHADOWED = "{column} stands in participants.tsv, too; what is known of each session was used."
 PAIRS_MEAN = "{title} tests a mean, but pairs are for comparisons of groups."
 PAIRS_HINT = "Leave pairs out of this model."
 VARIANCES_TOGETHER = (
@@ -108,6 +109,7 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
     inputs = tuple(one for row in rows.values() for one in row)
     check_processing(inputs)
     terms, remarks = _with_pairs(asked, rows, tables, model)
+    remarks += _shadowed(variables_of(terms), tables)
     scope = _scope(model, asked, tables)
     plain, factors = make_factors(terms, list(rows.values()), scope)
     matrix = build_matrix(plain, factors, list(rows))
@@ -260,6 +262,15 @@ def _with_pairs(
             remarks.append(SAME_IN_PAIRS.format(column=variable))
     has_pairs = any(model.pairs in variables_of((term,)) for term in terms)
     return (terms if has_pairs else (*terms, (f"C({model.pairs})",))), tuple(remarks)
+
+
+def _shadowed(names: Sequence[str], tables: Tables) -> tuple[str, ...]:
+    """Say which variables stand in two tables."""
+    return tuple(
+        SHADOWED.format(column=name)
+        for name in names
+        if name in tables.participants and (name in tables.of_sessions or name in MEASURED)
+    )
 
 
 def _scope(model: Model, asked: _Asked, tables: Tables) -> Scope:

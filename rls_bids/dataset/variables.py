@@ -31,7 +31,7 @@ LONELY = (
 )
 LONELY_HINT = (
     "Join levels in participants.tsv, leave the participant out with "
-    "--exclude-participant-label, or the column with --covariates."
+    "--exclude-participant-label, or the column with --covariates (sites: --sites none)."
 )
 CHANGES = (
     "{column!r} has words that change between the sessions of sub-{who} ({found}), so there is no "

@@ -200,6 +200,8 @@ def test_groups_by_sessions(tables: Tables, tmp_path: Path) -> None:
         "The mean of late > pre of RLS is 0, without a difference of mean_fd."
     )
     assert mean.scale == pytest.approx(math.sqrt(1 / 8))
+    assert list(mean.design) == ["group_HC", "group_RLS", "mean_fd"]
+    assert mean.contrasts == ((0.0, 1.0, 0.0),)  # at no difference of motion, not at the average
     # The omnibus does not depend on which contrasts stand for the sessions (Hotelling).
     rng = np.random.default_rng(2)
     y = rng.normal(size=(16, 3))
@@ -294,6 +296,30 @@ def test_interactions_hold_at_the_average(tables: Tables, tmp_path: Path) -> Non
     oracle = smf.ols("y ~ C(group) * aged", frame).fit()
     ours = fit(frame[["y"]].to_numpy(), design.design.to_numpy(), design.contrasts[0])
     assert ours.t[0] == pytest.approx(oracle.tvalues["C(group)[T.RLS]"])
+    mean = f"{frame['age'].mean():.6g}"
+    assert dict(design.coding)["age"] == f"age, minus its mean over the rows ({mean})"
+
+
+def test_means_of_groups_are_the_adjusted_ones(tables: Tables, tmp_path: Path) -> None:
+    """The mean of a group, and of everyone, whatever the coding of the columns."""
+    y = values(16) + 1.0
+    for formula in ("0 + C(group) + age", "1 + C(group) + age"):
+        text = EXAMPLES["Two groups"].replace("1 + C(group) + age + C(sex) + mean_fd", formula)
+        text = text.replace('["group.RLS", "group.HC"], "Weights": [1, -1]',
+                            '["group.RLS"], "Weights": [1]')  # fmt: skip
+        text = text.replace(', "Test": "t"}]}]}', '}], "DummyContrasts": {"Contrasts": [1]}}]}')
+        (tmp_path / "model.json").write_text(text)
+        patients, everyone = designs(read_model(tmp_path / "model.json"), tables)
+        frame = frame_of(patients, tables).assign(y=y)
+        frame = frame.assign(aged=frame["age"] - frame["age"].mean())
+        oracle = smf.ols("y ~ 0 + C(group) + aged", frame).fit()
+        x = patients.design.to_numpy()
+        ours = fit(y[:, None], x, patients.contrasts[0])
+        assert ours.t[0] == pytest.approx(oracle.tvalues["C(group)[RLS]"])
+        assert (patients.size, dict(patients.compared)) == ("dz", {"RLS": 1.0})
+        assert patients.hypothesis == "The mean of RLS is 0, at the average of age."
+        ours = fit(y[:, None], x, everyone.contrasts[0])
+        assert ours.effect[0] == pytest.approx(y.mean())
 
 
 # --- flags are the same models ------------------------------------------------------------------
