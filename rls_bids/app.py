@@ -14,7 +14,8 @@ from rls_bids.dataset.description import (
     write_dataset_description,
     write_descriptions,
 )
-from rls_bids.dataset.group import GroupPlan, Key, plan_group, write_design_tables
+from rls_bids.dataset.group import GroupPlan, Key, plan_group
+from rls_bids.dataset.group_tables import write_design_tables
 from rls_bids.dataset.plan import group_plan_text, plan_text
 from rls_bids.dataset.prepared import index_prepared
 from rls_bids.dataset.query import index_participants

@@ -15,7 +15,7 @@ SEE_HELP = "See rls_bids --help."
 
 MANY, TEXT, WHOLE, NUMBER = "many", "text", "whole", "number"
 NUMBERS, PAIR = "numbers", "pair"
-ON, OFF = "on", "off"
+ON, OFF, MAYBE = "on", "off", "maybe"
 POSITIONALS = ("BIDS_DIR", "OUTPUT_DIR", "{participant,group}")
 
 # (flags, setting, kind, what --help shows as the value, help). Dotted names are settings; what
@@ -126,11 +126,25 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
          "atlases for time series and matrices, label images with a table, or none (Seitzman300)"),
     ),
     "group": (
-        ("--contrast", "group.contrast", TEXT, "'A > B'", "the two groups (from the table)"),
+        ("--model", "group.model_file", TEXT, "FILE.json",
+         "BIDS Stats Models file, instead of the flags from here to --sites"),
+        ("--contrast", "group.contrast", MANY, "'A > B'",
+         "groups: a difference, 'A = B = C' (tested together), or the mean of one 'A' (the two "
+         "of the table)"),
         ("--group-column", "group.group_column", TEXT, "NAME",
          "column of participants.tsv with the group (group)"),
         ("--covariates", "group.covariates", MANY, "NAME",
          "columns of participants.tsv, mean_fd, or none (age sex mean_fd)"),
+        ("--session-contrast", "group.session_contrast", MANY, "'B > A'",
+         "sessions, or levels of a column of sessions.tsv as in 'time.evening > time.morning'; "
+         "with groups: their difference of it (none)"),
+        ("--regress", "group.regress", TEXT, "NAME",
+         "regression of the patients on a column, instead of a contrast of groups (none)"),
+        ("--pairs", "group.pairs", TEXT, "NAME", "column with the label of matched pairs (none)"),
+        ("--variance-groups", "group.variance_groups", MAYBE, "NAME",
+         "groups whose variances may differ, those of the column or of --group-column (equal)"),
+        ("--sites", "group.sites", TEXT, "NAME",
+         "column with the site, a covariate and a block, or none (site, where there are several)"),
         ("--max-mean-fd", "group.max_mean_fd_mm", NUMBER, "MM",
          "leave out participants with more mean framewise displacement (off)"),
         ("--n-permutations", "group.n_permutations", WHOLE, "N",
@@ -233,6 +247,7 @@ def make_parser() -> argparse.ArgumentParser:
         NUMBER: {"action": _Once, "type": float},
         NUMBERS: {"nargs": "+", "action": "extend", "type": float},
         PAIR: {"action": _Once, "type": float, "nargs": 2},
+        MAYBE: {"action": _Once, "nargs": "?", "const": ""},
         ON: {"action": "store_const", "const": True},
         OFF: {"action": "store_const", "const": False},
     }

@@ -342,13 +342,3 @@ class GroupInput:
     processing: str
     fingerprint: str = ""
     missing_nodes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupModel:
-    """A two-group comparison: ``contrast`` is (first, second) and tests first minus second."""
-
-    name: str
-    group_column: str
-    contrast: tuple[str, str]
-    covariates: tuple[str, ...]

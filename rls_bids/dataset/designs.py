@@ -37,6 +37,8 @@ class Design:
         The null hypothesis in words.
     groups : tuple of str
         Group of each row; empty without groups.
+    group_column : str
+        The variable that they are levels of.
     compared : tuple of (str, float)
         Groups that the contrast compares, with their weights; none for slopes.
     sessions : tuple of str
@@ -53,6 +55,10 @@ class Design:
         Who is left out, and why.
     remarks : tuple of str
         What was decided without being asked.
+    coding : tuple of (str, str)
+        What each column holds, in words.
+    variables : DataFrame or None, shape (n_participants, n_variables)
+        What the columns were made of, as told or reduced over sessions, not centred.
     """
 
     design: "pd.DataFrame"
@@ -62,6 +68,7 @@ class Design:
     label: str
     hypothesis: str
     groups: tuple[str, ...] = ()
+    group_column: str = ""
     compared: tuple[tuple[str, float], ...] = ()
     sessions: tuple[str, ...] = ()
     responses: tuple[tuple[float, ...], ...] = ONE_MAP
@@ -72,6 +79,8 @@ class Design:
     size: SizeKind = "hedgesg"
     dropped: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
+    coding: tuple[tuple[str, str], ...] = ()
+    variables: "pd.DataFrame | None" = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -82,8 +91,13 @@ class Design:
 
     @property
     def scale(self) -> float:
-        """What leads from t to a standardised mean (:func:`~rls_bids.numerics.sizes`)."""
+        """What leads from t to a standardised mean (:func:`~rls_bids.numerics.sizes`).
+
+        Of matched pairs: to the mean of their differences.
+        """
         counts = self.counts
+        if self.pairs and self.size == "dz":
+            return math.sqrt(2 / len(self.design))
         if self.compared:
             return math.sqrt(sum(weight**2 / counts[name] for name, weight in self.compared))
         return math.sqrt(1 / len(self.design))
@@ -93,11 +107,13 @@ class Design:
         """What the sidecar of the design says, from which nodes read it."""
         return {
             "Columns": list(self.design.columns),
+            "Coding": dict(self.coding),
             "Rows": [f"sub-{label}" for label in self.design.index],
             "Contrast": self.title,
             "Weights": [list(row) for row in self.contrasts],
             "NullHypothesis": self.hypothesis,
             "Groups": list(self.groups),
+            "Compared": dict(self.compared),
             "Sessions": list(self.sessions),
             "Responses": [list(row) for row in self.responses],
             "Pairs": list(self.pairs),

@@ -1,22 +1,19 @@
 """A group level before anything is computed: for each seed, who is compared, and who is not."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import (
-    atomic_write,
-    bids_uri,
-    fingerprint,
-    is_finished,
-    read_json,
-    write_json,
-)
+from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.designs import Design
 from rls_bids.dataset.filters import natural_key
-from rls_bids.dataset.participants import build_design, read_participants
+from rls_bids.dataset.hypotheses import title_of
+from rls_bids.dataset.model import Model
+from rls_bids.dataset.model_flags import model_of_flags, remarks_on_file
+from rls_bids.dataset.models import read_model
+from rls_bids.dataset.participants import Question, build_design
 from rls_bids.dataset.query import query_group
 from rls_bids.dataset.results import (
     GRAPHED,
@@ -25,9 +22,11 @@ from rls_bids.dataset.results import (
     matrix_compared,
     matrix_label,
 )
-from rls_bids.errors import InputDataError
+from rls_bids.dataset.rows import Found
+from rls_bids.dataset.tables import Tables, read_tables
+from rls_bids.errors import InputDataError, UsageError
 from rls_bids.measures import MEASURES
-from rls_bids.records import Compared, GroupInput, Note
+from rls_bids.records import Compared, Note
 from rls_bids.resources.atlases import find_atlas
 from rls_bids.resources.seeds import seeds_asked
 from rls_bids.settings import InputSettings, Settings
@@ -46,21 +45,19 @@ EXCLUDED = "left out by --exclude-participant-label"
 NOT_PROCESSED = "no results of the participant level"
 TOO_LITTLE = "no seed map: {minutes:.1f} minutes and {df} degrees of freedom were left"
 NO_SEED_MAP = "no seed map was made; the participant's page says why"
-NOT_MODELLED = "{seed} ({strategy}) was not modelled: {reason}"
+NOT_MODELLED = "{seed} ({strategy}){contrast} was not modelled: {reason}"
+NOTHING_IN_BOTH = (
+    "{path}: Input has the {name} {own}, of which the command line leaves none ({flag})."
+)
+UNKNOWN_PEOPLE = "{where} names {who}, but neither participants.tsv nor the results know them."
+NO_VOXELWISE = "{path} asks for the voxelwise covariates {names}, which are not computed yet."
+NO_VOXELWISE_HINT = (
+    "A covariate with one number a participant can stand in the formula, such as IRLS_pre."
+)
+SAME_LABEL = "The contrasts {one!r} and {other!r} would be written to the same files ({label})."
 
 Key: TypeAlias = tuple[str, str, str]
 """Denoising strategy, what is compared, and contrast."""
-
-MEASURED = ("mean_fd", "minutes_kept", "degrees_of_freedom")
-DEMOGRAPHY = ("age", "sex")
-TABLE_COLUMNS: Mapping[str, dict[str, str]] = {
-    "group": {"Description": "Group of the participant."},
-    "included": {"Description": "Whether the participant is in the model: yes or no."},
-    "reason": {"Description": "Why the participant is left out."},
-    "mean_fd": {"Description": "Mean framewise displacement over the runs.", "Units": "mm"},
-    "minutes_kept": {"Description": "Time left after censoring.", "Units": "min"},
-    "degrees_of_freedom": {"Description": "Residual degrees of freedom of the series."},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,11 +99,12 @@ class MapDesign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfit:
-    """A seed that cannot be compared, and why."""
+    """A seed that cannot be compared, and why; ``contrast`` where the others of it can be."""
 
     strategy: str
     seed: str
     error: InputDataError
+    contrast: str = ""
 
     @property
     def note(self) -> Note:
@@ -115,7 +113,10 @@ class Unfit:
             participant=None,
             level="failed",
             message=NOT_MODELLED.format(
-                seed=self.seed, strategy=self.strategy, reason=self.error.message
+                seed=self.seed,
+                strategy=self.strategy,
+                contrast=f", {self.contrast}," if self.contrast else "",
+                reason=self.error.message,
             ),
             hint=self.error.hint,
             exit_status=self.error.exit_status,
@@ -124,16 +125,17 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupPlan:
-    """All comparisons of one call: ``model`` names them, ``table`` is participants.tsv."""
+    """All comparisons of one call: ``model`` names them, ``spec`` says what was asked for."""
 
     model: str
-    table: "pd.DataFrame"
+    spec: Model
+    tables: Tables
     designs: tuple[MapDesign, ...]
     unfit: tuple[Unfit, ...]
 
 
 def plan_group(settings: Settings) -> GroupPlan:
-    """Find the maps and build the design of every seed and strategy.
+    """Find the maps and build the design of every seed, strategy and contrast.
 
     Raises
     ------
@@ -142,34 +144,110 @@ def plan_group(settings: Settings) -> GroupPlan:
     InputDataError
         No maps, no participants.tsv, or no seed that can be compared (the first one's reason).
     """
-    table = _requested(read_participants(settings.input.bids_dir), settings.input)
+    asked = settings.group
+    model = read_model(asked.model_file) if asked.model_file else None
+    chosen = _narrowed(settings.input, model) if model else settings.input
+    tables = read_tables(chosen.bids_dir, "".join(chosen.task_ids[:1]))
+    if model:
+        limit = asked.max_mean_fd_mm or model.max_mean_fd_mm
+        remarks = remarks_on_file(model, tables)
+        model = replace(model, max_mean_fd_mm=limit, remarks=remarks)
+    else:
+        model = model_of_flags(asked, tables)
+    _check_model(model)
+    tables = replace(tables, participants=_requested(tables.participants, chosen, model))
+    settings = replace(settings, input=chosen)
     designs: list[MapDesign] = []
     unfit: list[Unfit] = []
     for strategy in settings.denoise.strategies:
         maps = query_group(
-            settings.input,
+            chosen,
             denoise=strategy,
             space=settings.anat.space,
             resolution=settings.anat.resolution,
         )
-        absent = _absent(table, maps, strategy, settings.input)
+        absent = _absent(tables.participants, maps, strategy, chosen)
         for label, compared in _wanted(maps, settings).items():
             try:
-                designs.append(_map_design(label, maps, table, absent, strategy, settings))
+                found = _found(label, maps, tables, absent)
             except InputDataError as error:
                 unfit.append(Unfit(strategy=strategy, seed=compared.name, error=error))
+                continue
+            for question in model.questions:
+                try:
+                    result = _design(model, found, question, maps.compared[label])
+                    designs.append(_map_design(label, maps, result, strategy))
+                except InputDataError as error:
+                    unfit.append(_unfit(strategy, compared.name, error, question, model))
     if not designs and unfit:
         raise unfit[0].error
     if not designs:
         names = ", ".join(settings.measures.names)
         raise InputDataError(NOTHING.format(names=names), NOTHING_HINT)
-    model = naming.camel_label(settings.group.group_column)
-    return GroupPlan(model=model, table=table, designs=tuple(designs), unfit=tuple(unfit))
+    _check_labels(designs)
+    return GroupPlan(
+        model=model.name, spec=model, tables=tables, designs=tuple(designs), unfit=tuple(unfit)
+    )
 
 
-def _requested(table: "pd.DataFrame", chosen: InputSettings) -> "pd.DataFrame":
+def _unfit(
+    strategy: str, seed: str, error: InputDataError, question: Question, model: Model
+) -> Unfit:
+    """Say which contrast of a seed cannot be tested; once for all where there is one."""
+    within, between = question
+    title = title_of(between, within) if between and len(model.questions) > 1 else ""
+    return Unfit(strategy=strategy, seed=seed, error=error, contrast=title)
+
+
+def _narrowed(chosen: InputSettings, model: Model) -> InputSettings:
+    """Return what the command line and the ``Input`` of a model file both ask for."""
+    default = InputSettings(bids_dir="", output_dir="").task_ids
+    asked = {
+        "task_ids": (() if chosen.task_ids == default else chosen.task_ids, model.tasks),
+        "session_labels": (chosen.session_labels, model.sessions),
+        "participant_labels": (chosen.participant_labels, model.participants),
+    }
+    left: dict[str, Any] = {}
+    for name, (flag, own) in asked.items():
+        both = tuple(label for label in own if not flag or label in flag)
+        if own and not both:
+            words = {"name": name.replace("_", " "), "flag": ", ".join(flag)}
+            text = NOTHING_IN_BOTH.format(path=model.source, own=", ".join(own), **words)
+            raise UsageError(text)
+        if own:
+            left[name] = both
+    return replace(chosen, **left)
+
+
+def _check_model(model: Model) -> None:
+    """Refuse what a file may ask for, but nothing computes yet."""
+    if model.voxel_covariates:
+        names = ", ".join(model.voxel_covariates)
+        raise UsageError(NO_VOXELWISE.format(path=model.source, names=names), NO_VOXELWISE_HINT)
+
+
+def _check_labels(designs: Sequence[MapDesign]) -> None:
+    """Refuse contrasts that would be written to the same files."""
+    seen: dict[tuple[str, str, str], str] = {}
+    for design in designs:
+        strategy, name, label = design.key
+        title = design.result.title
+        other = seen.setdefault((strategy, name, label.casefold()), title)
+        if seen and other != title:
+            raise UsageError(SAME_LABEL.format(one=other, other=title, label=label))
+
+
+def _requested(table: "pd.DataFrame", chosen: InputSettings, model: Model) -> "pd.DataFrame":
     """Return the rows of those asked for; who is excluded by name stays, to be counted."""
     labels = chosen.participant_labels
+    unknown = [
+        label
+        for label in labels
+        if label not in table.index and not Path(chosen.output_dir, f"sub-{label}").is_dir()
+    ]
+    if unknown:
+        where = model.source or "--participant-label"
+        raise UsageError(UNKNOWN_PEOPLE.format(where=where, who=", ".join(unknown)))
     return table[table.index.isin(labels)] if labels else table
 
 
@@ -254,26 +332,32 @@ def _wanted_seeds(maps: GroupMaps, settings: Settings) -> dict[str, Compared]:
     return {label: found[label] for label in order}
 
 
-def _map_design(
-    label: str,
-    maps: GroupMaps,
-    table: "pd.DataFrame",
-    absent: Mapping[str, str],
-    strategy: str,
-    settings: Settings,
-) -> MapDesign:
+def _found(label: str, maps: GroupMaps, tables: Tables, absent: Mapping[str, str]) -> Found:
+    """Return the maps of one comparison, and why others are missing."""
     inputs = maps.inputs.get(label, ())
     missing = {**absent, **maps.missing.get(label, {})}
     if not inputs:
         reasons = "; ".join(dict.fromkeys(missing.values())) or NOT_COMPUTED
         raise _nobody(label, reasons, maps)
     if maps.compared[label].atlas:
-        missing = dict.fromkeys(table.index, NO_MATRIX) | missing
-    result = build_design(inputs, table, settings.group, missing)
-    lacking = lacking_nodes(result.inputs)
-    if lacking:
-        left = [one for one in inputs if one.participant not in lacking]
-        result = build_design(left, table, settings.group, missing | lacking)
+        missing = dict.fromkeys(tables.participants.index, NO_MATRIX) | missing
+    return Found(
+        inputs=inputs, tables=tables, missing=missing, missing_in=maps.missing_in.get(label, {})
+    )
+
+
+def _design(model: Model, found: Found, question: Question, compared: Compared) -> Design:
+    """Build a design; whoever lacks a node that is compared leaves."""
+    result = build_design(model, found, question)
+    lacking = lacking_nodes(result.inputs) if compared.atlas else {}
+    if not lacking:
+        return result
+    left = tuple(one for one in found.inputs if one.participant not in lacking)
+    missing = {**found.missing, **lacking}
+    return build_design(model, replace(found, inputs=left, missing=missing), question)
+
+
+def _map_design(label: str, maps: GroupMaps, result: Design, strategy: str) -> MapDesign:
     return MapDesign(
         strategy=strategy,
         task=maps.task,
@@ -310,77 +394,6 @@ def _with_members(compared: Compared, maps: GroupMaps) -> Compared:
     return replace(compared, seeds=(*members, *compared.seeds))
 
 
-def participants_of(design: MapDesign, table: "pd.DataFrame", settings: Settings) -> Any:  # noqa: ANN401 - a DataFrame
-    """Return one row for every participant, in the model or not, with what the model took.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by label: group, included, reason, demography and covariates as in
-        participants.tsv (not centred), and what the participant level measured.
-    """
-    import pandas as pd
-
-    group, result = settings.group, design.result
-    inputs = {one.participant: one for one in result.inputs}
-    reasons = dict(result.dropped)
-    names = [name for name in dict.fromkeys((*DEMOGRAPHY, *group.covariates)) if name in table]
-    columns = [name for name in names if name not in (*TABLE_COLUMNS, group.group_column)]
-    rows = {
-        label: {
-            "group": table[group.group_column].get(label),
-            "included": "yes" if label in inputs else "no",
-            "reason": reasons.get(label),
-            **{name: table[name].get(label) for name in columns},
-            **_measured(inputs.get(label)),
-        }
-        for label in sorted({*inputs, *reasons}, key=natural_key)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _measured(one: GroupInput | None) -> dict[str, float | None]:
-    values = (one.mean_fd_mm, one.minutes_kept, one.degrees_of_freedom) if one else (None,) * 3
-    return dict(zip(MEASURED, values, strict=True))
-
-
 def design_path(design: MapDesign, model: str) -> str:
     """Return the relative path of the design matrix of a seed."""
     return naming.group_table(model, "design", **design.entities)
-
-
-def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
-    """Write the design matrix and the list of participants of every seed, with sidecars."""
-    for design in plan.designs:
-        matrix = design.result.design
-        people = participants_of(design, plan.table, settings)
-        people.index = people.index.map("sub-{}".format)
-        people = people.astype({"degrees_of_freedom": "Int64"})
-        about = dict(design.result.about)
-        text = matrix.to_csv(sep="\t", index=False)
-        path = design_path(design, plan.model)
-        about["Description"] = "Design matrix: an indicator a group, then centred covariates."
-        _write_table(path, text, about, design, settings.input)
-        text = people.to_csv(sep="\t", na_rep="n/a", index_label="participant_id")
-        path = naming.group_table(plan.model, "participants", **design.entities)
-        about = {"Description": "Who is in the model, who is not and why.", **TABLE_COLUMNS}
-        _write_table(path, text, about, design, settings.input)
-
-
-def _write_table(
-    path: str, text: str, about: Mapping[str, Any], design: MapDesign, chosen: InputSettings
-) -> None:
-    """Write a table and its sidecar, unless both say so already."""
-    root = Path(chosen.output_dir)
-    stamp = fingerprint(text=text, about=dict(about), design=design.fingerprint)
-    if is_finished(root, path, stamp):
-        return
-    atomic_write(root / path, text)
-    metadata = {**about, "Sources": list(_sources(design, chosen)), "Fingerprint": stamp}
-    write_json(root / naming.sidecar(path), metadata)
-
-
-def _sources(design: MapDesign, chosen: InputSettings) -> Iterator[str]:
-    files: Sequence[str] = [one.path for one in design.result.inputs]
-    for file in (f"{chosen.bids_dir}/participants.tsv", *files):
-        yield bids_uri(file, chosen.output_dir, chosen.bids_dir)

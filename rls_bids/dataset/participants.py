@@ -1,372 +1,349 @@
-"""participants.tsv and the design matrix of a two-group model."""
+"""The design of one contrast: who is in it, the columns, the weights, what may be exchanged."""
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rls_bids.dataset.designs import Design
+from rls_bids.dataset.designs import ONE_MAP, Design
 from rls_bids.dataset.filters import natural_key
-from rls_bids.dataset.naming import contrast_label
+from rls_bids.dataset.formulas import INTERCEPT, variables_of
+from rls_bids.dataset.groups import check_groups, choose_contrast
+from rls_bids.dataset.hypotheses import Tested, describe, shown_variables, title_of
+from rls_bids.dataset.matrix import (
+    COLLINEAR,
+    COVARIATE_HINT,
+    TOLERANCE,
+    Matrix,
+    build_matrix,
+    weigh,
+)
+from rls_bids.dataset.model import MEASURED, SESSION, Contrast, Model, Terms, split_cell
+from rls_bids.dataset.naming import camel_label
+from rls_bids.dataset.processing import check_processing
+from rls_bids.dataset.rows import (
+    Found,
+    drop_unpaired,
+    expand_sessions,
+    find_rows,
+    reason_to_drop,
+)
+from rls_bids.dataset.tables import Tables, is_missing, number_of
+from rls_bids.dataset.variables import (
+    Row,
+    Scope,
+    check_columns,
+    check_units,
+    make_factors,
+    values_of,
+)
 from rls_bids.errors import InputDataError, UsageError
-from rls_bids.records import GroupInput
-from rls_bids.settings import GroupSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEAN_FD = "mean_fd"
 MIN_PER_GROUP = 2
-
-NO_TABLE = "{path} does not exist, but the group level takes groups and covariates from it."
-NOT_A_TABLE = "{path} cannot be read as a table ({reason})."
-SURPLUS = "its rows have more values than the header has columns"
-NO_ID_COLUMN = "{path} has no column participant_id; it has {columns}."
-TWICE = "{path} lists {who} more than once."
-NO_COLUMN = "participants.tsv has no column {column!r}; it has {columns}."
-NO_COLUMN_HINT = "Choose with {flag}."
-ONE_GROUP = "Column {column!r} has only the group {found} among the {n} participants with results."
-MANY_GROUPS = "Column {column!r} has the groups {found}; a contrast names two of them."
-MANY_GROUPS_HINT = "Say for example --contrast {example!r}."
-UNKNOWN_GROUP = "The contrast names {unknown}, but column {column!r} has {found}."
 TOO_FEW = "Group {group!r} has {n} participants in the model, {least} are needed. Left out: {out}."
-NO_FREEDOM = "{n} participants are too few for the {p} columns of the design ({columns})."
-MIXED = "Covariate {column!r} has numbers and words: {words}."
-MIXED_HINT = "Write decimals with a point and missing values as n/a."
-CONSTANT = "Covariate {column!r} has the same value for all participants in the model."
-COLLINEAR = "Column {column!r} of the design is a combination of {others}."
-COVARIATE_HINT = "Leave it out with --covariates."
-SESSIONS = "There are several sessions of a participant: {sessions}."
-SESSIONS_HINT = "Choose one with --session-label, or reduce them with a Subject node in a model."
-UNEQUAL = "Participants were processed differently: {differences}."
-UNEQUAL_HINT = "Process them again with equal settings, or choose some with --participant-label."
+NOBODY = "Nobody is left in the model. Left out: {out}."
+SAME_IN_PAIRS = "{column} is the same in both of every pair, so pairs account for it."
+SHADOWED = "{column} stands in participants.tsv, too; what is known of each session was used."
+PAIRS_MEAN = "{title} tests a mean, but pairs are for comparisons of groups."
+PAIRS_HINT = "Leave pairs out of this model."
+VARIANCES_TOGETHER = (
+    "{title} tests several contrasts of sessions together, which variance groups do not go with."
+)
+VARIANCES_HINT = "Test the contrasts of sessions one by one."
 
-SAME_MEANS = "{first} and {second} have the same mean, given the covariates."
-
-CHOSEN = "The contrast {first} > {second} was chosen: {why}."
-BY_NAME = "the labels tell patients from controls"
-BY_ALPHABET = "alphabetical order"
-
-NOT_IN_TABLE = "not in participants.tsv"
-NO_MAP = "no map of this seed"
-NO_VALUE = "no value of {column}"
-OTHER_GROUP = "in the group {group}"
-MOVED = "mean framewise displacement {found:.3f} mm, above {limit:g} mm"
-
-_PATIENT = re.compile(r"^(rls|wed|patient|pat|pt|case|pd)s?\d*$")
-_CONTROL = re.compile(r"^(hc|control|con|ctrl|ctl|healthy.*|nc|hv|nonrls)s?\d*$")
-_TOLERANCE = 1e-8
+Question = tuple[Contrast | None, Contrast | None]
 
 
-def read_participants(bids_dir: str | Path) -> "pd.DataFrame":
-    """Read participants.tsv.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A question with nothing left open; ``groups`` are those in the model (none: all)."""
 
-    Returns
-    -------
-    DataFrame
-        Texts, missing values as NaN, indexed by the label without ``sub-``.
-
-    Raises
-    ------
-    InputDataError
-        No such file, no ``participant_id``, or a participant twice.
-    """
-    import pandas as pd
-
-    path = Path(bids_dir) / "participants.tsv"
-    if not path.is_file():
-        raise InputDataError(NO_TABLE.format(path=path))
-    try:
-        table = pd.read_csv(
-            path,
-            sep="\t",
-            dtype=str,
-            na_values=["n/a", ""],
-            keep_default_na=False,
-            encoding="utf-8-sig",
-        )
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputDataError(NOT_A_TABLE.format(path=path, reason=reason)) from error
-    if not isinstance(table.index, pd.RangeIndex):
-        # pandas takes surplus values at the start of rows for an index, and so shifts columns.
-        raise InputDataError(NOT_A_TABLE.format(path=path, reason=SURPLUS))
-    table.columns = [str(column).strip() for column in table.columns]
-    if "participant_id" not in table:
-        columns = ", ".join(table.columns)
-        raise InputDataError(NO_ID_COLUMN.format(path=path, columns=columns))
-    table = table.dropna(subset=["participant_id"]).apply(lambda column: column.str.strip())
-    table.index = table.pop("participant_id").str.removeprefix("sub-").rename("participant")
-    if not table.index.is_unique:
-        twice = ", ".join(sorted(set(table.index[table.index.duplicated()])))
-        raise InputDataError(TWICE.format(path=path, who=twice))
-    return table
+    between: Contrast
+    within: Contrast | None
+    terms: Terms
+    groups: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
-def build_design(
-    inputs: Sequence[GroupInput],
-    table: "pd.DataFrame",
-    group: GroupSettings,
-    missing: Mapping[str, str] | None = None,
-) -> Design:
-    """Build the design of a comparison of two groups.
+def build_design(model: Model, found: Found, question: Question = (None, None)) -> Design:
+    """Build the design of one contrast.
 
     Parameters
     ----------
-    inputs : sequence of GroupInput
-        The maps of one seed.
-    table : DataFrame
-        What :func:`read_participants` returned.
-    group : GroupSettings
-        Column, contrast, covariates, limit of motion.
-    missing : mapping, optional
-        Why participants have no map, where that is known.
+    model : Model
+    found : Found
+        Maps of one seed (or matrices), tables, and why maps are missing.
+    question : (Contrast or None, Contrast or None)
+        Within and between participants, one of ``model.questions``; no contrast between them:
+        the two groups that there are.
 
     Raises
     ------
     UsageError
-        Several sessions, unknown column or group, no contrast for more than two groups, a
-        covariate that is constant, collinear or neither number nor category, unequal processing.
+        Several sessions without a contrast over them, unknown column, group, session or
+        condition, no contrast for more than two groups, a covariate that is constant, collinear
+        or neither number nor category, unequal processing.
     InputDataError
-        One group only, or too few participants left.
+        One group only, too few participants left, a level that one participant has.
     """
-    _check_sessions(inputs)
-    _check_columns(table, group)
-    by_label = {one.participant: one for one in inputs}
-    dropped = _without_map(table, by_label, missing or {})
-    both = sorted(set(by_label) & set(table.index), key=natural_key)
-    dropped += [(label, NOT_IN_TABLE) for label in by_label if label not in both]
-    rows = table.loc[both]
-    known = table if group.contrast else rows
-    first, second, remark = choose_contrast(known[group.group_column].dropna(), group)
-    kept = []
-    for label in both:
-        reason = _reason_to_drop(label, rows, by_label[label], group, (first, second))
-        if reason is None:
-            kept.append(label)
-        else:
-            dropped.append((label, reason))
-    chosen = tuple(by_label[label] for label in kept)
-    members = rows.loc[kept, group.group_column]
-    counts = {name: int((members == name).sum()) for name in (first, second)}
-    _check_counts(counts, dropped)
-    check_processing(chosen)
-    design = _design(rows.loc[kept], chosen, group, (first, second))
+    tables = found.tables
+    within = expand_sessions(question[0], model, found.inputs)
+    _check_needed(model, question, tables)
+    rows, dropped = find_rows(found, within)
+    asked = _settle(model, (within, question[1]), rows, tables)
+    needed = [*variables_of(asked.terms), *filter(None, (model.pairs, model.sites))]
+    needed += [model.variance_groups] if model.variance_groups else []
+    for label, row in list(rows.items()):
+        reason = reason_to_drop(row, tables, model, asked.groups, needed)
+        if reason:
+            dropped[label] = reason
+            del rows[label]
+    if model.pairs:
+        rows = drop_unpaired(rows, dropped, tables, model.pairs)
+    _check_counts(asked, rows, tables, model, dropped)
+    inputs = tuple(one for row in rows.values() for one in row)
+    check_processing(inputs)
+    terms, remarks = _with_pairs(asked, rows, tables, model)
+    remarks += _shadowed(variables_of(terms), tables)
+    scope = _scope(model, asked, tables)
+    plain, factors = make_factors(terms, list(rows.values()), scope)
+    matrix = build_matrix(plain, factors, list(rows))
+    weights = weigh(matrix, asked.between)
+    hidden = (model.pairs,) if model.pairs else ()
+    tested = describe(matrix, weights, asked.between, within, hidden)
+    title = title_of(asked.between, within)
+    _check_units(model, within, tested, title)
+    column, members = _members(tested, matrix, rows, tables, model)
     return Design(
-        design=design,
-        inputs=chosen,
-        contrasts=((1.0, -1.0, *(0.0 for _ in range(design.shape[1] - 2))),),
-        title=f"{first} > {second}",
-        label=contrast_label(first, second),
-        hypothesis=SAME_MEANS.format(first=first, second=second),
-        groups=tuple(members),
-        compared=((first, 1.0), (second, -1.0)),
-        dropped=tuple(sorted(dropped, key=lambda one: natural_key(one[0]))),
-        remarks=(remark,) if remark else (),
+        design=matrix.frame,
+        inputs=inputs,
+        contrasts=tuple(tuple(float(w) for w in row) for row in weights),
+        title=title,
+        label=label_of(asked.between, within),
+        hypothesis=tested.text,
+        groups=members,
+        group_column=column,
+        compared=tested.compared,
+        sessions=tuple(_condition_label(one) for one in within.conditions) if within else (),
+        responses=tuple(map(tuple, scope.responses.tolist())) if within else ONE_MAP,
+        pairs=_labels(model.pairs, rows, tables),
+        sites=_labels(model.sites, rows, tables),
+        variance_groups=_labels(model.variance_groups, rows, tables),
+        assume=model.assume,
+        size="dz" if model.pairs and tested.size == "hedgesg" else tested.size,
+        dropped=tuple(sorted(dropped.items(), key=lambda one: natural_key(one[0]))),
+        remarks=(*model.remarks, *asked.remarks, *remarks),
+        coding=matrix.coding,
+        variables=_variables(shown_variables(terms, hidden), rows, scope),
     )
 
 
-def _without_map(
-    table: "pd.DataFrame", by_label: Mapping[str, GroupInput], missing: Mapping[str, str]
-) -> list[tuple[str, str]]:
-    labels = [*table.index, *(label for label in missing if label not in table.index)]
-    return [(label, missing.get(label, NO_MAP)) for label in labels if label not in by_label]
+def label_of(between: Contrast, within: Contrast | None) -> str:
+    """Return the contrast as file names have it.
 
-
-def _check_sessions(inputs: Sequence[GroupInput]) -> None:
-    labels = [one.participant for one in inputs]
-    if len(set(labels)) == len(labels):
-        return
-    sessions = sorted({one.session or "none" for one in inputs}, key=natural_key)
-    raise UsageError(SESSIONS.format(sessions=", ".join(sessions)), SESSIONS_HINT)
-
-
-def _check_columns(table: "pd.DataFrame", group: GroupSettings) -> None:
-    wanted = [("--group-column", group.group_column)]
-    wanted += [("--covariates", name) for name in group.covariates if name != MEAN_FD]
-    for flag, column in wanted:
-        if column not in table:
-            columns = ", ".join(table.columns) or "no other"
-            message = NO_COLUMN.format(column=column, columns=columns)
-            raise UsageError(message, NO_COLUMN_HINT.format(flag=flag))
-
-
-def choose_contrast(members: "pd.Series", group: GroupSettings) -> tuple[str, str, str]:
-    """Return the first and the second group, and how they were chosen (empty when asked for).
-
-    Without a contrast patients come first where the labels tell who they are, else the order is
-    alphabetical.
+    Examples
+    --------
+    >>> from rls_bids.dataset.groups import between_contrast, session_contrast
+    >>> label_of(between_contrast("RLS > HC", "group"), session_contrast("post > pre"))
+    'RLSGtHCPostGtPre'
     """
-    found = sorted(set(members))
-    listed = ", ".join(f"{name} ({int((members == name).sum())})" for name in found)
-    if group.contrast:
-        first, second = group.contrast
-        unknown = [name for name in (first, second) if name not in found]
-        if unknown:
-            raise UsageError(
-                UNKNOWN_GROUP.format(
-                    unknown=" and ".join(unknown), column=group.group_column, found=listed
-                )
-            )
-        return first, second, ""
-    if len(found) < 2:
-        raise InputDataError(
-            ONE_GROUP.format(column=group.group_column, found=listed or "none", n=len(members))
+    names = [one.name for one in (between, within) if one and one.name != INTERCEPT]
+    text = " ".join(names) or "mean"
+    return camel_label(text.replace(">", " gt ").replace("=", " eq "))
+
+
+def _check_needed(model: Model, question: Question, tables: Tables) -> None:
+    """Refuse variables that no table has, and units that participants.tsv does not have."""
+    within, _ = question
+    units = [(model.source, column) for column, _ in model.where]
+    units += [] if model.terms else [("--group-column", model.group_column)]
+    units += [
+        (flag, column)
+        for flag, column in (
+            ("--pairs", model.pairs),
+            ("--sites", model.sites),
+            ("--variance-groups", model.variance_groups),
         )
-    if len(found) > 2:
-        example = f"{found[0]} > {found[1]}"
-        raise UsageError(
-            MANY_GROUPS.format(column=group.group_column, found=listed),
-            MANY_GROUPS_HINT.format(example=example),
-        )
-    first, second = found
-    why = BY_ALPHABET
-    if _is_patient(first) != _is_patient(second) or _is_control(first) != _is_control(second):
-        why = BY_NAME
-        if _is_patient(second) > _is_patient(first) or _is_control(first) > _is_control(second):
-            first, second = second, first
-    return first, second, CHOSEN.format(first=first, second=second, why=why)
+        if column
+    ]
+    check_units(units, tables)
+    covariates = variables_of(tuple((name,) for name in model.covariates))
+    names = [("--covariates", name) for name in covariates]
+    names += [(model.source or "--regress", name) for name in variables_of(model.terms)]
+    for condition in within.conditions if within else ():
+        cells = [column for column, _ in split_cell(condition) if column != SESSION]
+        names += [("--session-contrast", column) for column in cells]
+    check_columns(names, tables)
 
 
-def _plain(label: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", label.casefold())
+def _settle(model: Model, question: Question, rows: Mapping[str, Row], tables: Tables) -> _Asked:
+    """Decide what is left open: which groups, and which columns compare them."""
+    within, between = question
+    if model.terms:
+        chosen = between or Contrast(name=INTERCEPT, conditions=(INTERCEPT,), weights=((1.0,),))
+        return _Asked(between=chosen, within=within, terms=model.terms, groups=(), remarks=())
+    column = tables.participants[model.group_column].dropna()
+    remark = ""
+    if between is None:
+        members = [str(one) for one in column[column.index.isin(list(rows))]]
+        between, remark = choose_contrast(members, model.group_column, within)
+        groups = tuple(level for _, level in _cells((between,))) or tuple(sorted(set(members)))
+    else:
+        groups = tuple(dict.fromkeys(level for _, level in _cells(model.contrasts)))
+        check_groups(groups, [str(one) for one in column], model.group_column)
+    if model.group_column in model.covariates:
+        others = " and ".join(f"{model.group_column}_{group}" for group in groups)
+        text = COLLINEAR.format(column=model.group_column, others=others)
+        raise UsageError(text, COVARIATE_HINT)
+    covariates = tuple((name,) for name in model.covariates)
+    if len(groups) > 1:
+        terms: Terms = ((f"C({model.group_column})",), *covariates)
+    else:
+        between = replace(between, conditions=(INTERCEPT,))
+        terms = ((), *covariates)
+    remarks = (remark,) if remark else ()
+    return _Asked(between=between, within=within, terms=terms, groups=groups, remarks=remarks)
 
 
-def _is_patient(label: str) -> bool:
-    return bool(_PATIENT.match(_plain(label)))
+def _cells(contrasts: Sequence[Contrast]) -> list[tuple[str, str]]:
+    conditions = (condition for contrast in contrasts for condition in contrast.conditions)
+    return [pair for condition in conditions for pair in split_cell(condition)]
 
 
-def _is_control(label: str) -> bool:
-    return bool(_CONTROL.match(_plain(label)))
+def _check_counts(
+    asked: _Asked,
+    rows: Mapping[str, Row],
+    tables: Tables,
+    model: Model,
+    dropped: Mapping[str, str],
+) -> None:
+    """Refuse a contrast with a group of one."""
+    out = "; ".join(f"sub-{who}: {why}" for who, why in sorted(dropped.items())) or "nobody"
+    if not rows:
+        raise InputDataError(NOBODY.format(out=out))
+    named = [(model.group_column, group) for group in asked.groups]
+    named += [pair for pair in _cells((asked.between,)) if pair[0] in tables.participants]
+    for column, level in dict.fromkeys(named):
+        values = tables.participants[column]
+        n = sum(str(values[label]).casefold() == level.casefold() for label in rows)
+        is_known = (values.dropna().str.casefold() == level.casefold()).any()
+        if is_known and n < MIN_PER_GROUP:
+            raise InputDataError(TOO_FEW.format(group=level, n=n, least=MIN_PER_GROUP, out=out))
 
 
-def _reason_to_drop(
-    label: str,
-    rows: "pd.DataFrame",
-    one: GroupInput,
-    group: GroupSettings,
-    pair: tuple[str, str],
-) -> str | None:
-    """Return why a participant cannot be in the model, if so."""
-    row = rows.loc[label]
-    member = row[group.group_column]
-    if not isinstance(member, str):
-        return NO_VALUE.format(column=group.group_column)
-    if member not in pair:
-        return OTHER_GROUP.format(group=member)
-    for column in group.covariates:
-        value = one.mean_fd_mm if column == MEAN_FD else row[column]
-        is_missing = not isinstance(value, str) and not np.isfinite(value)
-        if is_missing or str(value).casefold() in ("nan", "inf", "-inf"):
-            return NO_VALUE.format(column=column)
-    limit = group.max_mean_fd_mm
-    # A mean that is not a number is not below the limit.
-    if limit is not None and not one.mean_fd_mm <= limit:
-        return MOVED.format(found=one.mean_fd_mm, limit=limit)
-    return None
+def _with_pairs(
+    asked: _Asked, rows: Mapping[str, Row], tables: Tables, model: Model
+) -> tuple[Terms, tuple[str, ...]]:
+    """Add a column a pair; what is the same in both of every pair leaves, since pairs hold it.
 
-
-def _check_counts(counts: Mapping[str, int], dropped: Sequence[tuple[str, str]]) -> None:
-    for name, n in counts.items():
-        if n < MIN_PER_GROUP:
-            out = "; ".join(f"sub-{who}: {why}" for who, why in sorted(dropped)) or "nobody"
-            raise InputDataError(TOO_FEW.format(group=name, n=n, least=MIN_PER_GROUP, out=out))
-
-
-def check_processing(inputs: Sequence[GroupInput]) -> None:
-    """Refuse inputs that were processed differently, naming who and in what.
-
-    The commonest processing counts as the rule.
+    Columns that a file asks for stay, so that it is told what is wrong with them.
     """
-    import json
+    terms = asked.terms
+    if model.sites and f"C({model.sites})" in model.covariates:
+        known = {tables.participants[model.sites][label] for label in rows}
+        terms = terms if len(known) > 1 else tuple(t for t in terms if t != (f"C({model.sites})",))
+    if not model.pairs:
+        return terms, ()
+    pair_of = {label: str(tables.participants[model.pairs][label]) for label in rows}
+    remarks = []
+    for name in model.covariates:
+        variable = variables_of(((name,),))[0]
+        values: dict[str, set[object]] = {}
+        for label, row in rows.items():
+            value = values_of(variable, row, tables)
+            values.setdefault(pair_of[label], set()).add(str(value).casefold())
+        if all(len(each) == 1 for each in values.values()):
+            terms = tuple(term for term in terms if term != (name,))
+            remarks.append(SAME_IN_PAIRS.format(column=variable))
+    has_pairs = any(model.pairs in variables_of((term,)) for term in terms)
+    return (terms if has_pairs else (*terms, (f"C({model.pairs})",))), tuple(remarks)
 
-    ways = [one.processing for one in inputs]
-    if len(set(ways)) < 2:
-        return
-    usual = json.loads(max(sorted(set(ways)), key=ways.count))
-    differences = []
-    for one in inputs:
-        own = json.loads(one.processing)
-        differing = [key for key in sorted({*usual, *own}) if usual.get(key) != own.get(key)]
-        if differing:
-            words = ", ".join(
-                f"{key} {own.get(key)} instead of {usual.get(key)}" for key in differing
-            )
-            differences.append(f"sub-{one.participant} has {words}")
-    raise UsageError(UNEQUAL.format(differences="; ".join(differences)), UNEQUAL_HINT)
+
+def _shadowed(names: Sequence[str], tables: Tables) -> tuple[str, ...]:
+    """Say which variables stand in two tables."""
+    return tuple(
+        SHADOWED.format(column=name)
+        for name in names
+        if name in tables.participants and (name in tables.of_sessions or name in MEASURED)
+    )
 
 
-def _design(
-    rows: "pd.DataFrame",
-    inputs: Sequence[GroupInput],
-    group: GroupSettings,
-    pair: tuple[str, str],
-) -> "pd.DataFrame":
-    """Return indicator columns of both groups and centred covariates; checks that they differ."""
+def _scope(model: Model, asked: _Asked, tables: Tables) -> Scope:
+    cells = _cells((*model.contrasts, asked.between))
+    spelled = {model.group_column, model.pairs, *(column for column, _ in cells)}
+    first = {model.group_column: asked.groups} if asked.groups else {}
+    return Scope(
+        tables=tables,
+        within=asked.within,
+        responses=_responses(asked.within),
+        spelled=frozenset(spelled),
+        first=first,
+    )
+
+
+def _responses(within: Contrast | None) -> NDArray[np.float64]:
+    """Return how sessions become numbers; several contrasts are made orthonormal."""
+    if within is None:
+        return np.array(ONE_MAP)
+    weights = np.array(within.weights, dtype=float)
+    if len(weights) == 1:
+        return weights
+    _, sizes, rows = np.linalg.svd(weights, full_matrices=False)
+    return np.asarray(rows[sizes > TOLERANCE * sizes[0]])
+
+
+def _check_units(model: Model, within: Contrast | None, tested: Tested, title: str) -> None:
+    if model.pairs and tested.size == "dz":
+        raise UsageError(PAIRS_MEAN.format(title=title), PAIRS_HINT)
+    if model.variance_groups and within and len(within.weights) > 1:
+        raise UsageError(VARIANCES_TOGETHER.format(title=title), VARIANCES_HINT)
+
+
+def _members(
+    tested: Tested, matrix: Matrix, rows: Mapping[str, Row], tables: Tables, model: Model
+) -> tuple[str, tuple[str, ...]]:
+    """Return the groups of the rows: what the contrast compares, else the column of groups."""
+    if tested.column:
+        return tested.column, matrix.factors.categories[tested.column].values
+    labels = _labels(model.group_column, rows, tables)
+    return (model.group_column if labels else ""), labels
+
+
+def _labels(column: str, rows: Mapping[str, Row], tables: Tables) -> tuple[str, ...]:
+    """Return a column's labels, none where one is missing."""
+    if not column or column not in tables.participants:
+        return ()
+    labels = [tables.participants[column][label] for label in rows]
+    return () if any(map(is_missing, labels)) else tuple(map(str, labels))
+
+
+def _condition_label(condition: str) -> str:
+    """Return a condition as a table shows it: the session's label, or the levels."""
+    return ":".join(level for _, level in split_cell(condition)) or condition
+
+
+def _variables(names: Sequence[str], rows: Mapping[str, Row], scope: Scope) -> "pd.DataFrame":
+    """Return what each participant has of the variables, as the model took it, not centred.
+
+    Of several contrasts of sessions that are tested together: the mean of the sessions.
+    """
     import pandas as pd
 
-    columns: dict[str, Any] = {
-        f"{group.group_column}_{name}": (rows[group.group_column] == name).to_numpy(float)
-        for name in pair
-    }
-    for covariate in dict.fromkeys(group.covariates):
-        if covariate == MEAN_FD:
-            columns[MEAN_FD] = np.array([one.mean_fd_mm for one in inputs])
-        else:
-            columns |= _covariate_columns(covariate, list(rows[covariate]))
-    for name in list(columns)[2:]:
-        columns[name] = columns[name] - columns[name].mean()
-        if np.abs(columns[name]).max() <= _TOLERANCE:
-            raise UsageError(CONSTANT.format(column=name), COVARIATE_HINT)
-    design = pd.DataFrame(columns, index=rows.index)
-    _check_rank(design)
-    return design
-
-
-def _covariate_columns(name: str, values: Sequence[str]) -> dict[str, Any]:
-    """Return a numeric covariate as it is, of a categorical one indicators of all but a level."""
-    numbers = [_number(value) for value in values]
-    if all(number is not None for number in numbers):
-        return {name: np.array(numbers, dtype=float)}
-    words = sorted(
-        {value for value, number in zip(values, numbers, strict=True) if number is None}
-    )
-    is_mixed = any(number is not None for number in numbers)
-    if is_mixed or any(re.fullmatch(r"-?\d+,\d+", word) for word in words):
-        listed = ", ".join(repr(word) for word in words[:5])
-        raise UsageError(MIXED.format(column=name, words=listed), MIXED_HINT)
-    # "F" and "f" are one level.
-    levels = sorted({value.casefold() for value in values})
-    if len(levels) == 1:
-        raise UsageError(CONSTANT.format(column=name), COVARIATE_HINT)
-    return {
-        f"{name}_{level}": np.array([float(value.casefold() == level) for value in values])
-        for level in levels[1:]
-    }
-
-
-def _number(value: str) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _check_rank(design: "pd.DataFrame") -> None:
-    """Name the first column that the columns before it make up, and those that do."""
-    names = list(design.columns)
-    matrix = design.to_numpy(float)
-    matrix = matrix / np.linalg.norm(matrix, axis=0)
-    n, p = matrix.shape
-    if n <= p:
-        raise InputDataError(NO_FREEDOM.format(n=n, p=p, columns=", ".join(names)))
-    for place in range(1, p):
-        before, column = matrix[:, :place], matrix[:, place]
-        weights = np.linalg.lstsq(before, column, rcond=None)[0]
-        if np.linalg.norm(column - before @ weights) > _TOLERANCE:
-            continue
-        used = [name for name, w in zip(names, weights, strict=False) if abs(w) > _TOLERANCE]
-        message = COLLINEAR.format(column=names[place], others=" and ".join(used))
-        raise UsageError(message, COVARIATE_HINT)
+    weights = scope.responses[0]
+    if len(scope.responses) > 1:
+        weights = np.full(len(weights), 1 / len(weights))
+    columns: dict[str, list[object]] = {}
+    for name in names:
+        columns[name] = []
+        for row in rows.values():
+            values = values_of(name, row, scope.tables)
+            numbers = [number_of(value) for value in values]
+            own = [number for number in numbers if number is not None]
+            is_reduced = len(own) == len(weights) > 1
+            columns[name].append(float(weights @ own) if is_reduced else values[0])
+    return pd.DataFrame(columns, index=list(rows))

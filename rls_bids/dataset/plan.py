@@ -87,13 +87,14 @@ def group_plan_text(plan: GroupPlan, settings: Settings) -> str:
     lines = [
         f"Input   {settings.input.bids_dir}",
         f"Output  {settings.input.output_dir}",
-        f"Model   {plan.model}, covariates: {', '.join(settings.group.covariates) or 'none'}",
+        f"Model   {plan.model}, columns: {', '.join(plan.designs[0].result.design.columns)}",
         f"Space   {settings.anat.space}, {resolution_words(settings.anat.resolution)}",
     ]
     told: tuple[tuple[str, str], ...] | None = None
     for design in plan.designs:
         result = design.result
         counts = ", ".join(f"{name} {n}" for name, n in result.counts.items())
+        counts = counts or f"n = {len(result.design)}"
         seed = design.compared.name
         lines.append(f"  compare {seed:<16} {result.title} ({counts}), {design.strategy}")
         if result.dropped != told:

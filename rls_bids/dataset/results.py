@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,14 @@ class GroupMaps:
     Labels are those of seeds, the names of local maps in front of which stands ``stat-``, and
     those of atlases after ``seg-``: alone for graphs, with ``_meas-`` for the matrices themselves.
     ``compared`` says what each is, as the sidecars tell; ``task`` is that of all maps.
+    ``missing_in`` says it by (participant, session).
     """
 
     inputs: dict[str, tuple[GroupInput, ...]]
     missing: dict[str, dict[str, str]]
     compared: dict[str, Compared]
     task: str
+    missing_in: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
 
 
 def select_maps(
@@ -136,6 +138,7 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
     inputs: dict[str, list[GroupInput]] = {}
     missing: dict[str, dict[str, str]] = {}
     compared: dict[str, Compared] = {}
+    missing_in: dict[str, dict[tuple[str, str], str]] = {}
     seen: dict[tuple[str, str | None, str], str] = {}
     for one in found:
         participant = one.participant or ""
@@ -151,6 +154,7 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
             else:
                 reason = str(metadata.get("Missing", "the file is not there"))
                 missing.setdefault(label, {})[participant] = reason
+                missing_in.setdefault(label, {})[participant, one.session or ""] = reason
     tasks = sorted({dict(one.entities)["task"] for one in found})
     if len(tasks) > 1:
         raise UsageError(MANY_TASKS.format(tasks=", ".join(tasks)), MANY_TASKS_HINT)
@@ -159,6 +163,7 @@ def group_maps(root: str, found: Sequence[Parsed]) -> GroupMaps:
         missing=missing,
         compared=compared,
         task=tasks[0],
+        missing_in=missing_in,
     )
 
 

@@ -2,25 +2,39 @@
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rls_bids import __version__
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
-from rls_bids.dataset.filters import natural_key
-from rls_bids.dataset.group import GroupPlan, Key, MapDesign, participants_of
+from rls_bids.dataset.group import GroupPlan, Key, MapDesign
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
 from rls_bids.reports.collect import read_crashes
-from rls_bids.reports.comparisons import Comparison, compare_counts, compare_values
+from rls_bids.reports.group_design import (
+    coding_tables,
+    compared_groups,
+    contrasts_of,
+    model_sentences,
+    tested_table,
+)
 from rls_bids.reports.group_graphs import graph_sections
 from rls_bids.reports.group_matrices import matrix_sections, method_words
+from rls_bids.reports.group_people import (
+    LABELS,
+    People,
+    characteristics,
+    exclusion_sentence,
+    exclusions,
+    included,
+    left_out,
+    people_of,
+)
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage, SeedResult, Table
 from rls_bids.reports.texts import NOTHING, figure_item, number
@@ -28,52 +42,14 @@ from rls_bids.settings import Settings
 from rls_bids.workflows.designs import count_words
 from rls_bids.workflows.stages import Stage
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 OWN_PREPROCESSING = "rls_bids"
 CONNECTIVITY = "connectivity with the seed (Fisher z)"
 NOT_FINISHED = "its model did not finish; see “What was not done, and why”"
-NOBODY_OUT = "Nobody of either group was left out."
-RATES = (
-    "{first_out} of {n_first} {first} and {second_out} of {n_second} {second} are in no model "
-    "(Fisher's exact test of equal rates: {p}). Different rates can make groups differ by "
-    "selection."
-)
-ONLY = "{reason} (seeds {seeds})"
 COUNTS = "In this model: {counts}; denoised with {strategy}."
-LABELS: Mapping[str, str] = {
-    "mean_fd": "mean FD (mm)",
-    "minutes_kept": "minutes kept",
-    "degrees_of_freedom": "residual df",
-    "age": "age (years)",
-}
 PEAKS = ("Cluster", "x", "y", "z (mm)", "Size (mm³)", "z value", "t", "p", "p (FDR)", "Hedges g")
 MOST_PEAKS = 20
 SOME_PEAKS = "; the {n} largest of {total}, the others are in the table of clusters"
 FORMING = "Local maxima of clusters with an uncorrected p below .001, at least 8 mm apart"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _People:
-    """Everyone who is in a model or could have been.
-
-    ``tables`` has one DataFrame a comparison; ``everyone`` one row a participant, taken from a
-    model with the participant in it where there is one.
-    """
-
-    groups: tuple[str, str]
-    tables: "dict[Key, pd.DataFrame]"
-    everyone: "pd.DataFrame"
-
-    def inside(self, group: str) -> "pd.DataFrame":
-        """Return those of a group who are in at least one model."""
-        rows = self.everyone
-        return rows[(rows["group"] == group) & (rows["included"] == "yes")]
-
-    def columns(self) -> list[str]:
-        """Return demography, covariates and measured columns."""
-        return list(self.everyone.columns[3:])
 
 
 def collect_group(
@@ -100,21 +76,21 @@ def collect_group(
     GroupPage
     """
     root = Path(settings.input.output_dir)
-    people = _people(plan, settings)
-    first, second = people.groups
+    people = people_of(plan)
     remarks = dict.fromkeys(text for each in plan.designs for text in each.result.remarks)
     return GroupPage(
         name=plan.model,
         version=__version__,
-        groups=people.groups,
-        n_in=(len(people.inside(first)), len(people.inside(second))),
+        groups=compared_groups(plan),
         measure=_measures(plan),
-        covariates=settings.group.covariates,
-        exclusions=_exclusions(people),
-        exclusion_sentence=_exclusion_sentence(people),
-        left_out=_left_out(people),
-        included=_included(people),
-        characteristics=_characteristics(people),
+        contrasts=contrasts_of(plan),
+        tested=tested_table(plan, stages, root),
+        codings=tuple(coding_tables(plan)),
+        exclusions=exclusions(people),
+        exclusion_sentence=exclusion_sentence(people),
+        left_out=left_out(people),
+        included=included(people),
+        characteristics=characteristics(people),
         design_figures=(*_design_figures(plan, root), _covariate_figure(plan, people, root)),
         seeds=tuple(_seeds(plan, stages, settings)),
         methods=methods_text(*group_facts(plan, settings)),
@@ -135,115 +111,6 @@ def _measures(plan: GroupPlan) -> str:
     return ", ".join(dict.fromkeys([*words, *local]))
 
 
-def _people(plan: GroupPlan, settings: Settings) -> _People:
-    import pandas as pd
-
-    tables = {each.key: participants_of(each, plan.table, settings) for each in plan.designs}
-    rows = pd.concat(tables.values()).sort_values("included", ascending=False, kind="stable")
-    rows = rows[~rows.index.duplicated()]
-    everyone = rows.loc[sorted(rows.index, key=natural_key)]
-    return _People(groups=_two(plan.designs[0].result.counts), tables=tables, everyone=everyone)
-
-
-def _two(counts: Mapping[str, int]) -> tuple[str, str]:
-    first, second = list(counts)[:2]
-    return first, second
-
-
-def _exclusions(people: _People) -> Table:
-    """Compare how many of each group are left out, of all models and of each."""
-    compared = {"of all models": _rates(people.everyone, people.groups)}
-    for (strategy, seed, _), table in people.tables.items():
-        compared[f"of {seed} ({strategy})"] = _rates(table, people.groups)
-    overall = compared["of all models"]
-    rows = tuple(
-        (what, *each.cells, each.p_text)
-        for what, each in compared.items()
-        if each is overall or each.cells != overall.cells
-    )
-    return Table(
-        caption="Left out, by group; models are listed where they differ from the first row",
-        header=("Left out", *people.groups, "p (Fisher)"),
-        rows=rows,
-    )
-
-
-def _rates(table: "pd.DataFrame", groups: tuple[str, str]) -> Comparison:
-    return compare_counts(*_counts(table, groups))
-
-
-def _counts(table: "pd.DataFrame", groups: tuple[str, str]) -> tuple[list[int], list[int]]:
-    """Return how many of each group are left out, and how many there are."""
-    out = [int(((table["group"] == name) & (table["included"] == "no")).sum()) for name in groups]
-    return out, [int((table["group"] == name).sum()) for name in groups]
-
-
-def _exclusion_sentence(people: _People) -> str:
-    out, n = _counts(people.everyone, people.groups)
-    if not any(out):
-        return NOBODY_OUT
-    return RATES.format(
-        first=people.groups[0],
-        second=people.groups[1],
-        first_out=out[0],
-        second_out=out[1],
-        n_first=n[0],
-        n_second=n[1],
-        p=compare_counts(out, n).p_words,
-    )
-
-
-def _left_out(people: _People) -> Table:
-    """Name everyone who is left out of any model, with the reason and, if not all, the seeds."""
-    reasons: dict[str, dict[str, list[str]]] = {}
-    for (_, seed, _), table in people.tables.items():
-        for label, reason in table.loc[table["included"] == "no", "reason"].items():
-            reasons.setdefault(str(label), {}).setdefault(reason, []).append(seed)
-    rows = []
-    for label in sorted(reasons, key=natural_key):
-        texts = [
-            reason
-            if len(seeds) == len(people.tables)
-            else ONLY.format(reason=reason, seeds=", ".join(dict.fromkeys(seeds)))
-            for reason, seeds in reasons[label].items()
-        ]
-        group = _cell(people.everyone.loc[label, "group"])
-        rows.append((f"sub-{label}", group, "; ".join(texts)))
-    header = ("Participant", "Group", "Reason")
-    return Table(caption="Who is left out", header=header, rows=tuple(rows))
-
-
-def _cell(value: object) -> str:
-    """Return a value of a table, a dash for what is missing."""
-    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return NOTHING if is_missing else number(value)
-
-
-def _included(people: _People) -> Table:
-    inside = people.everyone[people.everyone["included"] == "yes"]
-    columns = ["group", *people.columns()]
-    return Table(
-        caption="Who is in at least one model",
-        header=("Participant", "Group", *(LABELS.get(name, name) for name in columns[1:])),
-        rows=tuple(
-            (f"sub-{label}", *(_cell(row[name]) for name in columns))
-            for label, row in inside.iterrows()
-        ),
-    )
-
-
-def _characteristics(people: _People) -> Table:
-    """Compare demography, covariates and quality of who is in."""
-    first, second = (people.inside(name) for name in people.groups)
-    rows = []
-    for name in people.columns():
-        each = compare_values(list(first[name]), list(second[name]))
-        rows.append((LABELS.get(name, name), *each.cells, each.test, each.p_text))
-    sizes = [f"{name} (n = {len(people.inside(name))})" for name in people.groups]
-    header = ("", *sizes, "Test", "p")
-    return Table(caption="Mean ± standard deviation, or counts", header=header, rows=tuple(rows))
-
-
 def _design_figures(plan: GroupPlan, root: Path) -> Iterator[FigureItem]:
     """Draw every different design once."""
     from rls_bids.figures.group import plot_design
@@ -262,7 +129,7 @@ def _design_figures(plan: GroupPlan, root: Path) -> Iterator[FigureItem]:
         yield item if len(different) == 1 else replace(item, caption=f"{seeds}: {item.caption}")
 
 
-def _covariate_figure(plan: GroupPlan, people: _People, root: Path) -> FigureItem:
+def _covariate_figure(plan: GroupPlan, people: People, root: Path) -> FigureItem:
     """Draw the numeric characteristics of who is in a model."""
     import pandas as pd
 
@@ -361,11 +228,7 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
         fd_threshold_mm=told.get("MotionThresholdMm", settings.denoise.fd_threshold_mm),
         smoothing_fwhm_mm=told.get("SmoothingFwhmMm", settings.denoise.smoothing_fwhm_mm),
     )
-    known = replace(
-        settings,
-        denoise=denoise,
-        group=replace(settings.group, contrast=_two(first.result.counts)),
-    )
+    known = replace(settings, denoise=denoise)
     seeds = {seed.name: seed for each in plan.designs for seed in each.compared.seeds[-1:]}
     made_by = told.get("Preprocessing", OWN_PREPROCESSING)
     preprocessing = () if made_by == OWN_PREPROCESSING else (made_by,)
@@ -382,6 +245,7 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
         seeds=tuple(seeds.values()),
         measures=made,
         preprocessing=preprocessing,
+        model=model_sentences(plan),
         group=method_words(plan.designs, settings),
     )
     return known, facts

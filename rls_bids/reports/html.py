@@ -19,11 +19,7 @@ from rls_bids.reports.pages import GroupPage, IcaPage, ParticipantPage, Section,
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SIGN_CONVENTION = "Positive t: {first} > {second}; negative t: {second} > {first}."
-HYPOTHESIS = (
-    "Null hypothesis of every test: {measure} does not differ between {first} (n = {n_first}) "
-    "and {second} (n = {n_second}){adjusted}. The test is two-sided."
-)
+LEAD = "Model “{name}” of {measure}. Tests are two-sided."
 NOTHING_SURVIVES = "No voxel survives the false discovery rate (q < .05) in {n_voxels} voxels."
 SURVIVORS = (
     "{n} of {n_voxels} voxels survive the false discovery rate (q < .05); they are outlined in "
@@ -85,15 +81,13 @@ def write_group_page(output_dir: str | Path, page: GroupPage) -> Path:
     Path
         The page.
     """
-    first, second = page.groups
     return _write(
         output_dir,
         naming.group_page(page.name),
         "group.html.jinja",
         page=page,
-        title=f"{first} compared with {second}",
-        hypothesis=hypothesis(page),
-        sign=SIGN_CONVENTION.format(first=first, second=second),
+        title=group_title(page),
+        lead=LEAD.format(name=page.name, measure=page.measure),
         across_maps=UNCORRECTED_ACROSS_MAPS,
         sections=(*(_seed_section(seed) for seed in page.seeds), *page.graphs),
     )
@@ -123,17 +117,12 @@ def write_ica_page(output_dir: str | Path, page: IcaPage) -> Path:
     )
 
 
-def hypothesis(page: GroupPage) -> str:
-    """Return the null hypothesis in words."""
-    listed = ", ".join(page.covariates)
-    return HYPOTHESIS.format(
-        measure=page.measure,
-        first=page.groups[0],
-        second=page.groups[1],
-        n_first=page.n_in[0],
-        n_second=page.n_in[1],
-        adjusted=f", after adjusting for {listed}" if listed else "",
-    )
+def group_title(page: GroupPage) -> str:
+    """Return the groups that are compared, or the contrasts where there are none."""
+    groups = page.groups
+    if len(groups) > len(("first", "second")):
+        return f"{', '.join(groups[:-1])} and {groups[-1]} compared"
+    return " compared with ".join(groups) or "; ".join(each.title for each in page.contrasts)
 
 
 def fdr_sentence(seed: SeedResult) -> str:

@@ -42,7 +42,7 @@ class Facts:
     the correction was done in every run (``None``: not known), ``seeds`` are those computed,
     ``measures`` the names of the other measures that were,
     ``preprocessing`` the programs whose preprocessed series were read (none: our own),
-    ``group`` are further sentences about the group level. ``finished`` names the stages of
+    ``model`` and ``group`` are sentences about the group level. ``finished`` names the stages of
     :data:`STAGES` that were done (``None``: all that were asked for).
     """
 
@@ -56,6 +56,7 @@ class Facts:
     preprocessing: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
     measures: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
     finished: tuple[str, ...] | None = None
 
@@ -110,7 +111,7 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
         for title, text in paragraphs
     ]
     if settings.analysis_level == "group":
-        paragraphs.append(("Group", _group(settings, known)))
+        paragraphs.append(("Group", _group(known)))
     return with_references(paragraphs)
 
 
@@ -298,25 +299,13 @@ def _seed_words(seed: Seed) -> str:
     return f"{seed.name} {where} [{space}{source}{doi}]"
 
 
-def _group(settings: Settings, facts: Facts) -> str:
-    group = settings.group
+def _group(facts: Facts) -> str:
     if facts.measures == ("ica",):
         return " ".join(facts.group)
-    names = f" {' minus '.join(group.contrast)}" if group.contrast else ""
-    covariates = ", ".join(group.covariates)
-    adjusted = f", with {covariates} as covariates" if covariates else ""
-    limit = (
-        f" Participants with a mean framewise displacement above {group.max_mean_fd_mm:g} mm "
-        "were left out."
-        if group.max_mean_fd_mm is not None
-        else ""
-    )
-    compared, corrected = (wording.GROUP_MAPS, wording.GROUP_FDR)
-    if _is_without_maps(facts):
-        compared, corrected = (wording.GROUP_TABLES, "")
-    told = {"adjusted": adjusted, "names": names, "column": group.group_column, "limit": limit}
-    sentences = (compared.format(**told), wording.EFFECT_SIZES, corrected, *facts.group)
-    return " ".join(filter(None, sentences))
+    is_without = _is_without_maps(facts)
+    tested = wording.GROUP_TABLES if is_without else wording.GROUP_MAPS
+    corrected = "" if is_without else wording.GROUP_FDR
+    return " ".join(filter(None, (tested, *facts.model, corrected, *facts.group)))
 
 
 def _is_without_maps(facts: Facts) -> bool:

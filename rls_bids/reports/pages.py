@@ -96,20 +96,32 @@ class SeedResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastWords:
+    """A contrast in words: its null hypothesis, and what a positive t means."""
+
+    title: str
+    hypothesis: str
+    sign: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPage:
     """All that the page of one group model shows.
 
-    ``groups`` are (first, second): positive t means first > second. ``exclusions`` compares how
-    many of each group were left out; ``left_out`` names them with reasons; ``characteristics``
-    compares age, sex and motion of who is in. ``graphs`` are the parts on graphs, one an atlas.
+    ``groups`` are those that some contrast compares. ``contrasts`` are told in words, ``tested``
+    lists them with what was exchanged, ``codings`` say what the columns hold. ``exclusions``
+    compares how many of each group were left out; ``left_out`` names them with reasons;
+    ``characteristics`` compares age, sex and motion of who is in. ``graphs`` are the parts on
+    graphs, one an atlas.
     """
 
     name: str
     version: str
-    groups: tuple[str, str]
-    n_in: tuple[int, int]
+    groups: tuple[str, ...]
     measure: str
-    covariates: tuple[str, ...]
+    contrasts: tuple[ContrastWords, ...]
+    tested: Table
+    codings: tuple[Table, ...]
     exclusions: Table
     exclusion_sentence: str
     left_out: Table

@@ -147,7 +147,8 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
         "design": Words(
             title="Design matrix",
             alt="The design matrix in grey levels, a row for each participant",
-            caption="An indicator column for each group, then covariates centred over the rows.",
+            caption="Every column from its lowest to its highest value; the table above says what "
+            "it holds.",
         ),
         "covariates": Words(
             title="Covariates by group",

@@ -42,21 +42,36 @@ VOXELS: Mapping[str, str] = MappingProxyType(
     {"native": "the acquired size, the longest edge of all runs rounded up to 0.5 mm"}
 )
 GROUP_MAPS = (
-    "Participants' maps (Fisher z, and each local measure on its scale) were compared between two "
-    "groups by ordinary least squares in every voxel that all of them have{adjusted}: "
-    "contrast{names} of the column {column!r}, two-sided.{limit}"
+    "Participants' maps (Fisher z, and each local measure on its scale) were tested by ordinary "
+    "least squares in every voxel that all of them have, two-sided."
 )
 GROUP_FDR = (
     "p values were corrected over the voxels of each map for the false discovery rate "
     "[@benjamini1995], not over maps."
 )
-GROUP_TABLES = (
-    "Participants' graph metrics were compared between two groups by ordinary least squares"
-    "{adjusted}: contrast{names} of the column {column!r}, two-sided.{limit}"
+GROUP_TABLES = "Participants' graph metrics were tested by ordinary least squares, two-sided."
+COLUMNS = (
+    "The columns of the design were {columns}; numbers and indicators of covariates were centred "
+    "over the participants in the model, differences between sessions were not."
 )
-EFFECT_SIZES = (
-    "Effect sizes are Hedges g from the adjusted t [@hedges1981] with confidence intervals from "
-    "the noncentral t distribution."
+CONTRASTS = "Contrasts and their null hypotheses: {contrasts}"
+TOGETHER_SESSIONS = (
+    "The orthonormal contrasts of the sessions {sessions} were tested together by Pillai's trace "
+    "[@pillai1955], which needs no sphericity."
+)
+PAIRED = (
+    "Matched pairs had a column each and changed places within pairs only; participants without "
+    "a partner in the model were left out."
+)
+SITES = "Participants changed places within the values of {column!r} only."
+VARIANCES = (
+    "Variances could differ between the values of {column!r}: Welch's v was tested by flipping "
+    "signs of residuals."
+)
+LIMIT = "Participants with a mean framewise displacement above {limit:g} mm were left out."
+SIZES = (
+    "Effect sizes are {sizes}; Hedges g and d_z come from the adjusted t [@hedges1981], with "
+    "confidence intervals from the noncentral t distribution."
 )
 GROUP_GRAPHS = (
     "Graphs were measured again on the nodes and densities that all participants have in common "

@@ -55,7 +55,7 @@ def build_settings(values: Mapping[str, Any], source: str = "The command line") 
     values : mapping
         Dotted name → value; names that are left out take the default of their section.
         ``"analysis_level"``, ``"input.bids_dir"`` and ``"input.output_dir"`` are needed;
-        ``"anat.output_spaces"`` and a text as ``"group.contrast"`` are taken apart.
+        ``"anat.output_spaces"`` is taken apart; a text as ``"group.contrast"`` is a list of one.
     source : str
         Where the values come from, for messages.
 
@@ -127,15 +127,16 @@ def from_toml(text: str, source: str = "The settings file") -> Settings:
 
 
 def _expand_shorthands(flat: dict[str, Any]) -> None:
-    """Replace ``anat.output_spaces`` and a contrast text by the fields that they stand for."""
+    """Replace ``anat.output_spaces`` and such by the fields that they stand for."""
     spaces = flat.pop("anat.output_spaces", None)
     if spaces is not None:
         flat |= _output_spaces(spaces)
     if "measures.alff_band" in flat:
         low, high = flat.pop("measures.alff_band")
         flat |= {"measures.alff_low_hz": low, "measures.alff_high_hz": high}
-    if isinstance(flat.get("group.contrast"), str):
-        flat["group.contrast"] = [part.strip() for part in flat["group.contrast"].split(">")]
+    for name in ("group.contrast", "group.session_contrast"):
+        if isinstance(flat.get(name), str):
+            flat[name] = [flat[name]]
     for name in ("group.covariates", "measures.atlases"):
         if flat.get(name) in (["none"], ("none",)):
             flat[name] = ()
@@ -193,8 +194,8 @@ def _clean(name: str, flat: Mapping[str, Any], field: "dataclasses.Field[object]
                 raise UsageError(*_unknown_word(flag, word, words))
     if name in limits.RANGES:
         _check_range(value, *limits.RANGES[name])
-    if name == "group.contrast":
-        _check_contrast(value)
+    if name in ("group.contrast", "group.session_contrast"):
+        _check_contrasts("--" + name.partition(".")[2].replace("_", "-"), value)
     return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
 
 
@@ -243,9 +244,10 @@ def _check_range(
             raise UsageError(limits.OUT_OF_RANGE.format(flag=flag, found=value, expected=expected))
 
 
-def _check_contrast(groups: Sequence[str]) -> None:
-    if groups and (len(groups) != 2 or not all(groups) or groups[0] == groups[1]):
-        raise UsageError(limits.BAD_CONTRAST.format(found=" > ".join(groups)))
+def _check_contrasts(flag: str, texts: Sequence[str]) -> None:
+    for text in texts:
+        if not limits.split_contrast(text):
+            raise UsageError(limits.BAD_CONTRAST.format(flag=flag, found=text))
 
 
 def _unknown_word(flag: str, found: object, words: Sequence[str]) -> tuple[str, str]:
@@ -262,6 +264,7 @@ def _check_together(settings: Settings) -> None:
         raise UsageError(limits.ANAT_ONLY_DERIVATIVES)
     if settings.bold.in_t1w_space and others:
         raise UsageError(limits.T1W_DERIVATIVES)
+    _check_model(settings.group)
     if denoise.band_pass and denoise.low_hz >= denoise.high_hz:
         raise UsageError(limits.BAND_ORDER.format(low=denoise.low_hz, high=denoise.high_hz))
     low, high = settings.measures.alff_low_hz, settings.measures.alff_high_hz
@@ -287,6 +290,20 @@ def _check_ica(settings: Settings) -> None:
     others = [name for name in names if name != limits.ICA]
     if others:
         raise UsageError(limits.ICA_ALONE.format(others=", ".join(others)))
+
+
+def _check_model(group: GroupSettings) -> None:
+    """Check that a model is told by a file or by flags, not by both."""
+    default = GroupSettings()
+    flags = [
+        flag
+        for name, flag in limits.MODEL_FLAGS.items()
+        if getattr(group, name) != getattr(default, name)
+    ]
+    if group.model_file and flags:
+        raise UsageError(limits.MODEL_AND_FLAGS.format(flags=" and ".join(flags)))
+    if group.regress and group.contrast:
+        raise UsageError(limits.REGRESS_AND_CONTRAST)
 
 
 def _check_graphs(measures: MeasureSettings) -> None:

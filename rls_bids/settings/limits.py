@@ -1,5 +1,6 @@
 """What each setting may be: words, ranges, files, and the sentences when it is not."""
 
+import re
 from collections.abc import Mapping
 
 STRATEGIES = ("acompcor", "acompcor_gsr", "24P", "36P", "6P", "none")
@@ -45,7 +46,12 @@ T1W_DERIVATIVES = (
     "resampled to the T1w image."
 )
 TOO_MANY_THREADS = "--omp-nthreads is {threads}, but only {cpus} CPUs may be used (--n-cpus)."
-BAD_CONTRAST = "--contrast got {found!r}, but it must name two different groups like 'RLS > HC'."
+BAD_CONTRAST = (
+    "{flag} got {found!r}, but it takes a difference like 'A > B', several that are equal like "
+    "'A = B = C', or one like 'A'."
+)
+MODEL_AND_FLAGS = "--model and {flags} exclude each other: the file says what is compared."
+REGRESS_AND_CONTRAST = "--regress and --contrast exclude each other: one regression, or groups."
 BAD_SPACE = (
     "--output-spaces got {found!r}, but it takes one standard space like "
     "MNI152NLin2009cAsym:res-2, and T1w beside it."
@@ -106,6 +112,7 @@ FILES = {
     "input.bids_filter_file": "--bids-filter-file",
     "measures.seeds_file": "--seeds",
     "measures.network_maps": "--network-maps",
+    "group.model_file": "--model",
     "run.plugin_file": "--nipype-plugin-file",
 }
 PATHS = (
@@ -144,3 +151,33 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "run.mem_gb": ("--mem", 0, False, "more than 0"),
     "run.random_seed": ("--random-seed", 0, True, "0 or more"),
 }
+
+MODEL_FLAGS: Mapping[str, str] = {
+    "contrast": "--contrast",
+    "session_contrast": "--session-contrast",
+    "regress": "--regress",
+    "covariates": "--covariates",
+    "pairs": "--pairs",
+    "sites": "--sites",
+    "variance_groups": "--variance-groups",
+    "group_column": "--group-column",
+}
+"""What a model file says itself."""
+
+
+def split_contrast(text: str) -> list[str]:
+    """Return what a contrast names: two around ``>``, several around ``=``, or one.
+
+    An empty list says that it is none.
+
+    Examples
+    --------
+    >>> split_contrast("RLS > HC"), split_contrast("pre=post=late"), split_contrast("RLS")
+    (['RLS', 'HC'], ['pre', 'post', 'late'], ['RLS'])
+    >>> split_contrast("A > B > C"), split_contrast("A > A")
+    ([], [])
+    """
+    pieces = [piece.strip() for piece in re.split("[>=]", text)]
+    is_mixed = ">" in text and len(pieces) != len(("first", "second"))
+    is_bad = is_mixed or not all(pieces) or len(set(pieces)) < len(pieces)
+    return [] if is_bad else pieces

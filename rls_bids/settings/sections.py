@@ -116,14 +116,24 @@ class MeasureSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSettings:
-    """The two-group model. An empty ``contrast`` is filled from participants.tsv.
+    """The group model: a file, or what flags say.
 
-    With ``graph_covariate`` graph metrics are tested twice, without and with each participant's
-    mean correlation among the covariates; ``matrix_measures`` are the matrices compared.
+    ``contrast`` are texts like ``RLS > HC``, ``A = B = C`` (tested together) or ``RLS`` (its
+    mean); none is filled from participants.tsv. ``session_contrast`` is the same for sessions of
+    a participant. ``variance_groups`` is a column, empty for that of the groups; ``sites`` may
+    be ``none``. With ``graph_covariate`` graph metrics are tested twice, without and with each
+    participant's mean correlation among the covariates; ``matrix_measures`` are the matrices
+    compared.
     """
 
+    model_file: str | None = None
     group_column: str = "group"
     contrast: tuple[str, ...] = ()
+    session_contrast: tuple[str, ...] = ()
+    regress: str | None = None
+    pairs: str | None = None
+    sites: str | None = None
+    variance_groups: str | None = None
     covariates: tuple[str, ...] = ("age", "sex", "mean_fd")
     max_mean_fd_mm: float | None = None
     n_permutations: int = 5000

@@ -8,11 +8,8 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
 from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.naming import Parsed
-from rls_bids.dataset.participants import (
-    MOVED,
-    check_processing,
-    read_participants,
-)
+from rls_bids.dataset.processing import check_processing
+from rls_bids.dataset.rows import MOVED
 from rls_bids.dataset.series import (
     DenoisedSeries,
     fits_strategy,
@@ -20,6 +17,7 @@ from rls_bids.dataset.series import (
     read_series,
     series_on_disk,
 )
+from rls_bids.dataset.tables import read_participants
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.interfaces.denoise import refusal, usable_runs
 from rls_bids.records import GroupInput, Note, Seed

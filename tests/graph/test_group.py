@@ -21,7 +21,7 @@ from scipy import stats
 
 from rls_bids.cli import main
 from rls_bids.dataset import group as group_designs
-from rls_bids.dataset import participants
+from rls_bids.dataset import rows
 from rls_bids.dataset.description import (
     write_dataset_description,
     write_descriptions,
@@ -215,7 +215,7 @@ def test_tables_say_who_is_in(done: Path) -> None:
     out = people[people["included"] == "no"]["reason"]
     assert out.to_dict() == {
         f"sub-{NO_FIELD}": "too few voxels",
-        f"sub-{MOVER}": participants.MOVED.format(found=0.9, limit=0.5),
+        f"sub-{MOVER}": rows.MOVED.format(found=0.9, limit=0.5),
         f"sub-{NOT_THERE}": group_designs.NOT_PROCESSED,
         f"sub-{REFUSED}": group_designs.TOO_LITTLE.format(minutes=1.5, df=7),
     }

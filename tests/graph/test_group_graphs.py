@@ -218,6 +218,8 @@ def test_the_output_is_as_promised(done: Path) -> None:
         NODES_OUT.format(nodes=f"{EVERYWHERE_LOST} (missing in 3 of 10 participants)"),
         LACKS_NODES.format(nodes=LOST),
         "the densities 0.2, 0.3 that all reach",
+        "Participants change places freely.",
+        "RLS and HC have the same mean, given mean_fd.",
     ):
         assert words in page
     for source in re.findall(r'<img src="([^"]+)"', page):

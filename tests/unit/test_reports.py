@@ -13,7 +13,7 @@ import pytest
 from rls_bids.dataset import naming
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
-from rls_bids.reports import html, methods, pages, texts, wording
+from rls_bids.reports import html, methods, texts, wording
 from rls_bids.reports.collect import NOT_FINISHED, collect_participant
 from rls_bids.resources import default_seeds
 from rls_bids.settings import (
@@ -111,8 +111,7 @@ def _check(path: Path, root: Path) -> Page:
     return page
 
 
-@pytest.fixture
-def settings(tmp_path) -> Settings:
+def make_settings(tmp_path: Path) -> Settings:
     return Settings(
         analysis_level="participant",
         input=InputSettings(bids_dir="/data", output_dir=str(tmp_path / "out")),
@@ -123,6 +122,11 @@ def settings(tmp_path) -> Settings:
         group=GroupSettings(),
         run=RunSettings(),
     )
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return make_settings(tmp_path)
 
 
 def _write(root: Path, path: str, text: str) -> None:
@@ -286,7 +290,10 @@ def test_every_citation_has_a_complete_reference(settings):
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
     kinds, others = ("phasediff", "opposed"), tuple(MEASURES)[1:]
     compared = (wording.GROUP_GRAPHS.format(n=5000), wording.OWN_TEMPLATES)
-    mapped = methods.Facts(distortion=kinds, echoes=(3,), measures=others, group=compared)
+    model = (wording.TOGETHER_SESSIONS.format(sessions="pre, post"), wording.SIZES)
+    mapped = methods.Facts(
+        distortion=kinds, echoes=(3,), measures=others, model=model, group=compared
+    )
     texts_of = [methods.methods_text(everything, facts) for facts in (None, mapped, prepared)]
     assert {reference.key for text in texts_of for reference in text.references} == set(known)
 
@@ -344,57 +351,3 @@ def test_citation_files_agree(settings):
     assert bibtex.count("{") == bibtex.count("}")
     page = _check(written[2], Path(settings.input.output_dir))
     assert {f"ref-{key}" for key in keys} <= set(page.ids)
-
-
-# --- group -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def group_page(settings) -> pages.GroupPage:
-    root = Path(settings.input.output_dir)
-    picture = "group/model-main/figures/a b.svg"
-    _write(root, picture, SVG)
-    item = pages.FigureItem(title="t map", path=picture, alt="t map of a seed")
-    table = pages.Table(caption=EVIL, header=("", "RLS", "HC"), rows=(("n", "8", "7"),))
-    peaks = pages.Table(caption="", header=("x (mm)", "t"), rows=(("−36", "5.6"),))
-    seeds = (
-        pages.SeedResult(
-            name="thal_VPL_L", figure=item, n_significant=1211, n_voxels=228123,
-            degrees_of_freedom=10, peaks=peaks,
-        ),
-        pages.SeedResult(name="DMN_PCC", figure=item, n_significant=0, n_voxels=228123),
-        pages.SeedResult(
-            name="SN", figure=item, n_significant=None, n_voxels=0, reason="only 1 HC has it"
-        ),
-    )  # fmt: skip
-    return pages.GroupPage(
-        name="main", version="0", groups=("RLS", "HC"), n_in=(8, 7), measure="Fisher z",
-        covariates=("age", "sex"), exclusions=table, exclusion_sentence="They do not differ.",
-        left_out=replace(table, rows=()), included=table, characteristics=table,
-        design_figures=(item, pages.FigureItem(title="Dots", path=None, alt="", reason="lost")),
-        seeds=seeds, methods=methods.methods_text(replace(settings, analysis_level="group")),
-    )  # fmt: skip
-
-
-def test_group_page_states_hypothesis_signs_and_corrections(group_page, settings):
-    root = Path(settings.input.output_dir)
-    path = html.write_group_page(root, group_page)
-    assert path == root / "group" / "model-main.html"
-    shown = _check(path, root)
-    assert "does not differ between RLS (n = 8) and HC (n = 7), after adjusting" in shown.text
-    assert html.SIGN_CONVENTION.format(first="RLS", second="HC") in shown.text
-    assert "1,211 of 228,123 voxels survive" in shown.text
-    assert html.NOTHING_SURVIVES.format(n_voxels="228,123") in shown.text
-    assert html.NOT_FITTED.format(reason="only 1 HC has it") in shown.text
-    assert shown.text.count(html.INFLATED) == 1  # only where peaks are listed
-    assert "Dots not made: lost" in shown.text
-    assert EVIL in shown.text
-    place = [
-        shown.text.index(word)
-        for word in ("They do not differ", "Every participant", "Local maxima")
-    ]
-    assert place == sorted(place)  # exclusions come first
-
-
-def test_no_covariates_no_adjustment(group_page):
-    assert "adjusting" not in html.hypothesis(replace(group_page, covariates=()))

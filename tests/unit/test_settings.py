@@ -87,7 +87,7 @@ def test_atlases_are_names_or_absolute_paths(tmp_path, monkeypatch):
 
 def test_contrast_text_and_no_covariates():
     group = build(group__contrast="RLS > HC", group__covariates=["none"]).group
-    assert group.contrast == ("RLS", "HC")
+    assert group.contrast == ("RLS > HC",)
     assert group.covariates == ()
 
 
@@ -118,7 +118,7 @@ def test_contrast_text_and_no_covariates():
         ("measures__n_components", 1, limits.OUT_OF_RANGE),
         ("measures__names", ["ica"], limits.ICA_OF_GROUP),
         ("group__contrast", "RLS > RLS", limits.BAD_CONTRAST),
-        ("group__contrast", "RLS", limits.BAD_CONTRAST),
+        ("group__session_contrast", "post >", limits.BAD_CONTRAST),
         ("group__contrast", "A > B > C", limits.BAD_CONTRAST),
         ("group__contrast", "A > ", limits.BAD_CONTRAST),
         ("measures__seeds_file", "/nowhere.tsv", limits.FILE_MISSING),
