@@ -129,7 +129,11 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--max-mean-fd", "group.max_mean_fd_mm", NUMBER, "MM",
          "leave out participants with more mean framewise displacement (off)"),
         ("--n-permutations", "group.n_permutations", WHOLE, "N",
-         "resamplings of tests of graph metrics; all there are where these are fewer (5000)"),
+         "resamplings; all there are where these are fewer (5000)"),
+        ("--correction", "group.correction", TEXT, "{tfce,cluster,voxel,fdr}",
+         "how maps are corrected: tfce makes all, fdr resamples nothing (tfce)"),
+        ("--cluster-threshold", "group.cluster_threshold", NUMBER, "P",
+         "two-sided p of the z that forms clusters (0.001)"),
         ("--random-seed", "run.random_seed", WHOLE, "N", "start of all random numbers (0)"),
     ),
     "running": (

@@ -112,13 +112,19 @@ class MeasureSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSettings:
-    """The two-group model. An empty ``contrast`` is filled from participants.tsv."""
+    """The two-group model. An empty ``contrast`` is filled from participants.tsv.
+
+    ``correction`` says how far maps are corrected: TFCE and all that costs less, clusters and
+    voxels, voxels, or no resampling at all; ``cluster_threshold`` is a two-sided p.
+    """
 
     group_column: str = "group"
     contrast: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ("age", "sex", "mean_fd")
     max_mean_fd_mm: float | None = None
     n_permutations: int = 5000
+    correction: Literal["tfce", "cluster", "voxel", "fdr"] = "tfce"
+    cluster_threshold: float = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
