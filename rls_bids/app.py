@@ -32,6 +32,7 @@ from rls_bids.resources.seeds import seeds_asked
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import Settings, to_toml
 from rls_bids.workflows.group import group_stages, init_group_wf
+from rls_bids.workflows.group_results import init_results_wf, result_stages
 from rls_bids.workflows.participant import init_participants_wf
 from rls_bids.workflows.seeds import circular_notes
 from rls_bids.workflows.stages import Place, Stage, place_of
@@ -199,7 +200,8 @@ def run_group(settings: Settings) -> int:
     if not (settings.run.reports_only or settings.run.boilerplate_only):
         write_design_tables(plan, settings)
         notes += _compare(plan, stages, template, place, settings, run_id)
-    page = collect_group(plan, stages, notes, settings)
+    results = result_stages(plan, stages, place, settings)
+    page = collect_group(plan, stages, results, notes, settings)
     LOGGER.info("Report of the group: %s", write_group_page(root, page))
     write_descriptions(root)
     for note in notes:
@@ -215,13 +217,19 @@ def _compare(
     settings: Settings,
     run_id: str,
 ) -> list[Note]:
-    """Fit the models that are not finished, and return what failed."""
+    """Fit the models that are not finished, then correct and list, and return what failed."""
     log_dir = str(Path(place.output_dir, naming.log_dir(None, run_id)))
     run = settings.run
     configure_nipype(run, run.work_dir, log_dir)
     workflow = init_group_wf(plan, stages, template, place, settings, log_dir)
-    if not workflow.list_node_names():
+    failures: list[Failure] = []
+    if is_left := bool(workflow.list_node_names()):
+        LOGGER.info("%d comparisons are planned.", len(plan.designs))
+        failures += run_workflow(workflow, run)
+    results = result_stages(plan, stages, place, settings)
+    workflow = init_results_wf(plan, stages, results, place, settings, log_dir)
+    if workflow.list_node_names():
+        failures += run_workflow(workflow, run)
+    elif not is_left:
         LOGGER.info("Every output is finished already; nothing is computed.")
-        return []
-    LOGGER.info("%d comparisons are planned.", len(plan.designs))
-    return [note_of(failure) for failure in run_workflow(workflow, run)]
+    return [note_of(failure) for failure in failures]

@@ -34,7 +34,8 @@ NO_SIZE = "The effect size is defined from 2 residual degrees of freedom on; the
 
 P_WORDS = {
     "uncorrected": "{sides} p of the statistic, not corrected.",
-    "voxelFWE": "Family-wise p over the voxels of this map, by the largest |z| of each resampling.",
+    "voxelFWE": "Family-wise p over the voxels of this map, by the largest |z| of each "
+    "resampling.",
     "clusterFWE": "Family-wise p over the clusters of this map, by the largest cluster mass of "
     "each resampling; the same in all voxels of a cluster.",
     "tfceFWE": "Family-wise p over the voxels of this map after threshold-free cluster "
@@ -238,6 +239,9 @@ def _about(
     """Return what only the run knew, for all sidecars."""
     import numpy as np
 
+    from rls_bids.numerics.regions import forming_z
+    from rls_bids.numerics.tail import MIN_RESAMPLINGS
+
     df = [int(each) if float(each).is_integer() else float(each) for each in fitted.df]
     tested = np.isfinite(fitted.statistic)
     p = values[f"p_{CORRECTED[given.correction]}"]
@@ -254,7 +258,13 @@ def _about(
             "EveryParticipant": int(rows.mask.sum()),
             "OnlyMissingIn": {f"sub-{label}": n for label, n in rows.lost.items()},
         },
-        "Resamplings": drawn.told,
+        "Resamplings": {
+            **drawn.told,
+            "TailFitted": given.n_permutations >= MIN_RESAMPLINGS and not drawn.told["Exhaustive"],
+        },
+        "ClusterFormingZ": forming_z(
+            given.cluster_threshold, is_two_sided=drawn.statistic.is_signed
+        ),
     }
     if df[0] > 1:
         about["DegreesOfFreedomEffect"] = df[0]
@@ -272,14 +282,14 @@ def _save_maps(
 
     from rls_bids.interfaces.images import STANDARD_CODE, save_masked, save_volume
 
-    made = dict(values)
+    made, tested = dict(values), np.isfinite(values["z"])
     for key in [key for key in values if key.startswith("p_")]:
         made[f"log{key}"] = -np.log10(np.maximum(values[key], np.finfo(float).tiny))
     entries = []
     for key, vector in made.items():
         outside = 1.0 if key.startswith("p_") else 0.0
         save_masked(
-            np.where(np.isnan(vector), outside, vector),
+            np.where(tested & np.isfinite(vector), vector, outside),
             rows.mask,
             rows.affine,
             folder / f"{key}.nii.gz",

@@ -67,9 +67,7 @@ def read_rows(
     first = _load(paths[0], None)
     inside = first.data != 0  # who is tested has a value in the first map, too
     shape = (len(labels), n_responses, int(inside.sum()))
-    wide = np.lib.format.open_memmap(
-        folder / "wide.npy", mode="w+", dtype=np.float32, shape=shape
-    )
+    wide = np.lib.format.open_memmap(folder / "wide.npy", mode="w+", dtype=np.float32, shape=shape)
     coverage = np.zeros(inside.shape, dtype=np.int32)
     gaps = []
     for row in range(len(labels)):
@@ -101,9 +99,7 @@ def _compact(
     import numpy as np
 
     shape = (*wide.shape[:2], int(keep.sum()))
-    data = np.lib.format.open_memmap(
-        folder / "rows.npy", mode="w+", dtype=np.float32, shape=shape
-    )
+    data = np.lib.format.open_memmap(folder / "rows.npy", mode="w+", dtype=np.float32, shape=shape)
     for row, values in enumerate(wide):
         data[row] = values[:, keep]
     return data
@@ -111,14 +107,15 @@ def _compact(
 
 def read_voxels(
     paths: Sequence[str], responses: "NDArray[np.float64]", where: "NDArray[np.bool_]"
-) -> "NDArray[np.float64]":
+) -> "NDArray[np.float32]":
     """Return what participants have in some voxels, (n_rows, n_responses, n_voxels)."""
     import numpy as np
 
     from rls_bids.interfaces.images import load_volume
 
     n_responses, n_sessions = responses.shape
-    found = np.zeros((len(paths) // n_sessions, n_responses, int(where.sum())))
+    shape = (len(paths) // n_sessions, n_responses, int(where.sum()))
+    found = np.zeros(shape, dtype=np.float32)
     for number, path in enumerate(paths):
         row, session = divmod(number, n_sessions)
         found[row] += responses[:, session, None] * load_volume(path).data[where]

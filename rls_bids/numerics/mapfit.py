@@ -105,9 +105,7 @@ def fit_maps(
             rows[:, block] = _univariate(values[:, 0], columns, weights, statistic)
             spread[:, block] = residual_sd(values[:, 0], columns, weights, groups)
     keys = ("effect", "variance", "statistic", "z", "p", "pooled")
-    return MapFit(
-        **dict(zip(keys, rows, strict=True)), df=df, group_names=names, group_sd=spread
-    )
+    return MapFit(**dict(zip(keys, rows, strict=True)), df=df, group_names=names, group_sd=spread)
 
 
 def residual_sd(
@@ -157,9 +155,7 @@ def _univariate(
     if statistic.name in ("t", "v"):
         found = fit(values, design, contrast)
         if statistic.name == "t":
-            return np.stack(
-                [found.effect, found.variance, found.t, found.z, found.p, found.t]
-            )
+            return np.stack([found.effect, found.variance, found.t, found.z, found.p, found.t])
         own = fit_welch(values, design, contrast, labels)
         v = np.where(np.isnan(found.t), np.nan, own.statistic)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -311,7 +311,7 @@ def _group(settings: Settings, facts: Facts) -> str:
         if group.max_mean_fd_mm is not None
         else ""
     )
-    compared, corrected = (wording.GROUP_MAPS, wording.GROUP_FDR)
+    compared, corrected = (wording.GROUP_MAPS, wording.group_correction(group))
     if _is_without_maps(facts):
         compared, corrected = (wording.GROUP_TABLES, "")
     told = {"adjusted": adjusted, "names": names, "column": group.group_column, "limit": limit}
