@@ -215,7 +215,7 @@ def _rows(look: _Look, given: Any, test: "GroupTest") -> Iterator[dict[str, Any]
     parcels = [_parcels(atlas, look, given.space) for atlas in ATLASES] if look.regions else []
     left_out = _left_out(look, given, test)
     for region in look.regions:
-        of_cluster = {
+        of_cluster: dict[str, Any] = {
             "size_mm3": float(region.inside.sum()) * edge,
             "mass": region.mass,
             **_of_cluster(region, look, given.correction),

@@ -109,7 +109,7 @@ def correct_sets(maxima: Sequence[ArrayLike], sets: Sequence[str]) -> FamilySets
     smallest = {}
     for name in dict.fromkeys(sets):
         mine = [test for test, other in enumerate(sets) if other == name]
-        found = correct_family([maxima[test] for test in mine])
+        found = correct_family(np.array([maxima[test] for test in mine], dtype=float))
         p[mine], within[mine] = found.p, found.p_family
         smallest[name] = found.smallest
     return FamilySets(p=p, p_family=holm_sets(within, sets), smallest=smallest)

@@ -39,9 +39,9 @@ def left_out_means(
 
     Notes
     -----
-    After Esterman 2010 (doi:10.1016/j.neuroimage.2009.10.085). Which voxels count no longer depends
-    on whom they are applied to; that there is a cluster here at all still does, so a little of the
-    inflation stays.
+    After Esterman 2010 (doi:10.1016/j.neuroimage.2009.10.085). Which voxels count no longer
+    depends on whom they are applied to; that there is a cluster here at all still does, so a
+    little of the inflation stays.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Estimates of one test in every voxel, as long as the data are read: a block of voxels at a time.
+"""Estimates of one test in every voxel, a block of voxels at a time.
 
-What permutation adds (:mod:`rls_bids.numerics.permutation`) is computed from the same data. t and v
-are signed; F, G (Johansen) and Pillai's F are not.
+What permutation adds (:mod:`rls_bids.numerics.permutation`) is computed from the same data. t and
+v are signed; F, G (Johansen) and Pillai's F are not.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,9 @@ FloatArray = NDArray[np.float64]
 class MapFit:
     """One test in every voxel; arrays are (n_voxels,), NaN where nothing varies.
 
-    ``effect`` and its ``variance`` are NaN where several numbers are tested together. ``pooled`` is
-    t or F with one variance for all, from which effect sizes are computed; ``df`` belongs to it.
+    ``effect`` and its ``variance`` are NaN where several numbers are tested together. ``pooled``
+    is t or F with one variance for all, from which effect sizes are computed; ``df`` belongs to
+    it.
     ``group_sd`` (n_groups, n_voxels) are residual standard deviations of the groups in the order
     of ``group_names``.
     """

@@ -8,6 +8,7 @@ from typing import Any
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
 from rls_bids.dataset.group import GroupPlan, Key, MapDesign
+from rls_bids.interfaces.group import LEVEL
 from rls_bids.interfaces.group_family import ONE_MAP
 from rls_bids.reports.pages import Section, Table
 from rls_bids.reports.texts import NOTHING, capitalised, figure_item, number
@@ -96,7 +97,7 @@ def map_sections(
 ) -> Iterator[Section]:
     """Yield the part on all maps, one on each comparison, and those that could not be made."""
     designs = [each for each in plan.designs if not each.compared.atlas]
-    strategies = [each.strategy for each in (*designs, *plan.unfit)]
+    strategies = [*(each.strategy for each in designs), *(each.strategy for each in plan.unfit)]
     several = len(set(strategies)) > 1
     root = Path(settings.input.output_dir)
     if designs:
@@ -165,8 +166,8 @@ def _together(
         n_sets = told["NumberOfSets"]
         summary = TOGETHER.format(
             n=len(found),
-            n_found=sum(float(row["p_family"]) <= 0.05 for row in found.values()),
-            n_alone=sum(float(row["p_fwe"]) <= 0.05 for row in found.values()),
+            n_found=sum(float(row["p_family"]) <= LEVEL for row in found.values()),
+            n_alone=sum(float(row["p_fwe"]) <= LEVEL for row in found.values()),
         )
         sets = (OTHER_SETS.format(n_sets=n_sets),) if n_sets > 1 else ()
         rows = tuple(

@@ -52,12 +52,12 @@ GROUP_FDR = (
     "[@benjamini1995], not over maps."
 )
 GROUP_RESAMPLED = (
-    "Residuals of the reduced model were permuted, or had their signs flipped where the mean itself "
-    "was tested or variances may differ [@freedman1983] [@winkler2014], {n} times or as often as "
-    "there are distinct resamplings. p values hold family-wise over {what}, by the largest of each "
-    "resampling{tail}, and over all maps of the model by the smallest p of each resampling where "
-    "maps have the same resamplings [@winkler2016], else by Holm's method. p values for the false "
-    "discovery rate [@benjamini1995] are over the voxels of each map."
+    "Residuals of the reduced model were permuted, or had their signs flipped where the mean "
+    "itself was tested or variances may differ [@freedman1983] [@winkler2014], {n} times or as "
+    "often as there are distinct resamplings. p values hold family-wise over {what}, by the "
+    "largest of each resampling{tail}, and over all maps of the model by the smallest p of each "
+    "resampling where maps have the same resamplings [@winkler2016], else by Holm's method. p "
+    "values for the false discovery rate [@benjamini1995] are over the voxels of each map."
 )
 GROUP_WHAT: Mapping[str, str] = MappingProxyType(
     {

@@ -20,6 +20,7 @@ BAND_ORDER = (
 )
 GRAPHS_WITHOUT_MATRICES = "--measures got graphs without matrices, of which graphs are made."
 DENSITY_ABOVE_ONE = "--graph-densities got {found:g}, but a share of all pairs is at most 1."
+MOST_P = 0.5
 CLUSTER_P = "--cluster-threshold got {found:g}, but it must be a p between 0 and 0.5."
 ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
 STOP_WITHOUT_FILTER = (

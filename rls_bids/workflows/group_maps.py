@@ -93,6 +93,7 @@ def _resampling(settings: Settings) -> list[object]:
 
 
 def asked(settings: Settings) -> dict[str, object]:
+    """Return how maps are corrected, for sidecars."""
     group = settings.group
     told: dict[str, object] = {
         "Correction": group.correction,
@@ -121,6 +122,7 @@ def about(design: MapDesign, model: str, place: Place, stamp: str) -> dict[str, 
 
 
 def of_image(design: MapDesign, place: Place) -> dict[str, object]:
+    """Return what sidecars of images say of the grid."""
     return {
         "SpatialReference": place.space,
         "Resolution": f"{design.size_mm} mm isotropic",
