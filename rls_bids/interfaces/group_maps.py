@@ -99,7 +99,7 @@ def _compact(
     import numpy as np
 
     shape = (*wide.shape[:2], int(keep.sum()))
-    data: "NDArray[np.float32]" = np.lib.format.open_memmap(
+    data: NDArray[np.float32] = np.lib.format.open_memmap(
         folder / "rows.npy", mode="w+", dtype=np.float32, shape=shape
     )
     for row, values in enumerate(wide):
