@@ -66,6 +66,8 @@ def table_columns(statistic: str, size: str, correction: str) -> dict[str, dict[
         size: "Effect size at the peak; selected, therefore inflated.",
         f"{size}_ciLower": "Lower 95 % confidence limit of it.",
         f"{size}_ciUpper": "Upper 95 % confidence limit of it.",
+        f"{size}_mean": "Effect size of the participants' means over the voxels here whose z forms "
+        "clusters, of clusters that survive; inflated, too.",
         f"{size}_leftOut": "Effect size of the participants' means over voxels that were chosen "
         "without the participant; of clusters that survive.",
     }
@@ -219,7 +221,7 @@ def _rows(look: _Look, given: Any, test: "GroupTest") -> Iterator[dict[str, Any]
             "size_mm3": float(region.inside.sum()) * edge,
             "mass": region.mass,
             **_of_cluster(region, look, given.correction),
-            f"{test.size}_leftOut": left_out.get(region.peaks[0].name, float("nan")),
+            **left_out.get(region.peaks[0].name, {}),
         }
         for atlas, (labels, names) in zip(ATLASES, parcels, strict=True):
             of_cluster[f"{atlas}_most"] = _most(labels[region.inside], names)
@@ -257,8 +259,8 @@ def _of_cluster(region: "Region", look: _Look, correction: str) -> dict[str, flo
     return found
 
 
-def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, float]:
-    """Return effect sizes of clusters that survive, over voxels chosen without whom they measure.
+def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, dict[str, float]]:
+    """Return effect sizes of the means of clusters that survive, chosen with and without each.
 
     Of very large clusters voxels at regular steps stand for all.
     """
@@ -267,7 +269,7 @@ def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, float]:
     from rls_bids.errors import InputDataError
     from rls_bids.interfaces.group_maps import read_voxels
     from rls_bids.numerics.glm import fit
-    from rls_bids.numerics.leftout import left_out_means
+    from rls_bids.numerics.leftout import cluster_means, left_out_means
     from rls_bids.numerics.regions import surroundings
     from rls_bids.numerics.sizes import effect_size
 
@@ -283,15 +285,18 @@ def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, float]:
     data = read_voxels(given.in_files, test.responses, every.reshape(look.z.shape))[:, 0]
     column = np.cumsum(every) - 1
     height, found = look.told["ClusterFormingZ"], {}
+    kinds = {"mean": cluster_means, "leftOut": left_out_means}
     for region, (name, voxels) in zip(surviving, chosen.items(), strict=True):
         own = data[:, column[voxels]]
-        try:
-            means = left_out_means(own, test.matrix, test.contrast, region.sign, height)
-        except InputDataError:  # one participant carries a column alone
-            return {}
-        fitted = fit(means[:, None], test.matrix, test.contrast)
-        sizes = effect_size(test.size, fitted.t, (1, fitted.df), test.scale)
-        found[name] = float(sizes[0][0])
+        found[name] = {}
+        for kind, measure in kinds.items():
+            try:
+                means = measure(own, test.matrix, test.contrast, region.sign, height)
+            except InputDataError:  # one participant carries a column alone
+                continue
+            fitted = fit(means[:, None], test.matrix, test.contrast)
+            sizes = effect_size(test.size, fitted.t, (1, fitted.df), test.scale)
+            found[name][f"{test.size}_{kind}"] = float(sizes[0][0])
     return found
 
 

@@ -48,17 +48,38 @@ def left_out_means(
     >>> rng = np.random.default_rng(0)
     >>> data = rng.normal(size=(20, 50))
     >>> design = np.repeat([[1, 0], [0, 1]], 10, axis=0)
-    >>> means = left_out_means(data, design, [1, -1], 1, 2.0)
-    >>> best = fit(data, design, [1, -1]).t.max()
-    >>> bool(fit(means[:, None], design, [1, -1]).t[0] < best)
-    True
+    >>> chosen = (cluster_means, left_out_means)
+    >>> means = [each(data, design, [1, -1], 1, 2.0) for each in chosen]
+    >>> [round(float(fit(one[:, None], design, [1, -1]).t[0]), 1) for one in means]
+    [2.6, 2.1]
     """
     values, columns = np.asarray(data, dtype=float), np.asarray(design, dtype=float)
     means = np.empty(len(values))
     others = np.ones(len(values), dtype=bool)
-    for row, own in enumerate(values):
+    for row in range(len(values)):
         others[row] = False
-        z = sign * np.nan_to_num(fit(values[others], columns[others], contrast).z)
-        means[row] = own[z > threshold].mean() if (z > threshold).any() else own[z.argmax()]
+        chosen = _chosen(values[others], columns[others], contrast, sign, threshold)
+        means[row] = values[row, chosen].mean()
         others[row] = True
     return means
+
+
+def cluster_means(
+    data: ArrayLike, design: ArrayLike, contrast: ArrayLike, sign: int, threshold: float
+) -> FloatArray:
+    """Return every participant's mean over voxels that were chosen with all participants.
+
+    Parameters and result are those of :func:`left_out_means`, with which it is to be compared.
+    """
+    values = np.asarray(data, dtype=float)
+    chosen = _chosen(values, np.asarray(design, dtype=float), contrast, sign, threshold)
+    return np.asarray(values[:, chosen].mean(axis=1))
+
+
+def _chosen(
+    values: FloatArray, design: FloatArray, contrast: ArrayLike, sign: int, threshold: float
+) -> NDArray[np.intp]:
+    """Return the voxels above the threshold, or the highest one."""
+    z = sign * np.nan_to_num(fit(values, design, contrast).z)
+    above = np.flatnonzero(z > threshold)
+    return above if above.size else np.array([z.argmax()])

@@ -66,15 +66,15 @@ SENSITIVE_TO = {
 }
 INFLATED = (
     "Effect sizes at peaks are selected for being large and are therefore inflated; do not use "
-    "them to plan a study. Left out: the participants' means over voxels that were chosen without "
-    "the participant."
+    "them to plan a study. Of the mean: of the participants' means over the cluster, inflated, too. "
+    "Left out: over voxels that were chosen without the participant."
 )
 CIRCULAR = (
     "The label image may be a seed for other participants; tested in these, it would be circular."
 )
 PEAKS = (
     *("Cluster", "x", "y", "z (mm)", "Size (mm³)", "z value", "p (corrected)", "p (family)"),
-    *("Effect size", "left out", "Region", "mostly"),
+    *("Effect size", "of the mean", "left out", "Region", "mostly"),
 )
 MOST_PEAKS = 20
 SOME_PEAKS = "; the {n} with the smallest p of {total}, the others are in the table of clusters"
@@ -272,8 +272,9 @@ def _clusters(
     size = str(listed["EffectSize"])
     some = "" if len(rows) <= MOST_PEAKS else SOME_PEAKS.format(n=MOST_PEAKS, total=len(rows))
     p_of: dict[str, float] = {}
-    for row in rows:  # further maxima stay with their cluster
-        p_of.setdefault(row["cluster"].rstrip("abc"), float(row["p_corrected"]))
+    for row in rows:  # further maxima have none of their own, and stay with their cluster
+        if row["cluster"].isdigit():
+            p_of[row["cluster"]] = float(row["p_corrected"])
     rows.sort(key=lambda row: p_of[row["cluster"].rstrip("abc")])
     caption = FORMING.format(z=number(float(told["ClusterFormingZ"])), size=SIZES[size])
     table = Table(
@@ -300,5 +301,5 @@ def _peak(row: Mapping[str, str], size: str) -> tuple[str, ...]:
     mostly = next((row[f"{name}_most"] for name in ATLASES if row[f"{name}_most"] != "n/a"), "")
     return (
         *(row["cluster"], *places, *values),
-        *(effect, shown(f"{size}_leftOut"), at_peak, mostly or NOTHING),
+        *(effect, shown(f"{size}_mean"), shown(f"{size}_leftOut"), at_peak, mostly or NOTHING),
     )
