@@ -268,8 +268,9 @@ def _about(
     }
     if df[0] > 1:
         about["DegreesOfFreedomEffect"] = df[0]
-    if len(fitted.group_names) > 1 and np.isfinite(fitted.group_sd).all(axis=1).all():
-        ratio = np.median(fitted.group_sd / fitted.group_sd[-1], axis=1)
+    spread = fitted.group_sd[:, tested]
+    if len(fitted.group_names) > 1 and spread.size and (spread > 0).all():
+        ratio = np.median(spread / spread[-1], axis=1)
         about["ResidualSdRatio"] = dict(zip(fitted.group_names, ratio.round(4), strict=True))
     return about
 

@@ -66,8 +66,8 @@ SENSITIVE_TO = {
 }
 INFLATED = (
     "Effect sizes at peaks are selected for being large and are therefore inflated; do not use "
-    "them to plan a study. Of the mean: of the participants' means over the cluster, inflated, too. "
-    "Left out: over voxels that were chosen without the participant."
+    "them to plan a study. Of the mean: of the participants' means over the cluster, inflated, "
+    "too. Left out: over voxels that were chosen without the participant."
 )
 CIRCULAR = (
     "The label image may be a seed for other participants; tested in these, it would be circular."

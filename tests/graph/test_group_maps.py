@@ -1,4 +1,4 @@
-"""Inference on maps at the group level: nodes on tiny grids, against kernels, oracles and truth."""
+"""Inference on maps at the group level: nodes on tiny grids, against kernels and oracles."""
 
 import json
 from dataclasses import dataclass

@@ -358,7 +358,9 @@ def group_page(settings) -> pages.GroupPage:
     table = pages.Table(caption=EVIL, header=("", "RLS", "HC"), rows=(("n", "8", "7"),))
     maps = (
         pages.Section(anchor="family", title="All maps", text=("1 of 2 maps has an effect.",)),
-        pages.Section(anchor="seed-thal", title="thal_VPL_L", text=("Survives.",), figures=(item,)),
+        pages.Section(
+            anchor="seed-thal", title="thal_VPL_L", text=("Survives.",), figures=(item,)
+        ),
     )
     return pages.GroupPage(
         name="main", version="0", groups=("RLS", "HC"), n_in=(8, 7), measure="Fisher z",
@@ -380,8 +382,7 @@ def test_group_page_states_hypothesis_signs_and_corrections(group_page, settings
     assert "Dots not made: lost" in shown.text
     assert EVIL in shown.text
     place = [
-        shown.text.index(word)
-        for word in ("They do not differ", "Every participant", "Survives.")
+        shown.text.index(word) for word in ("They do not differ", "Every participant", "Survives.")
     ]
     assert place == sorted(place)  # exclusions come first
 
