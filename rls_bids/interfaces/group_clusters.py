@@ -66,7 +66,7 @@ def table_columns(statistic: str, size: str, correction: str) -> dict[str, dict[
         size: "Effect size at the peak; selected, therefore inflated.",
         f"{size}_ciLower": "Lower 95 % confidence limit of it.",
         f"{size}_ciUpper": "Upper 95 % confidence limit of it.",
-        f"{size}_mean": "Effect size of the participants' means over the voxels here whose z forms "
+        f"{size}_mean": "Effect size of the participants' means over voxels here whose z forms "
         "clusters, of clusters that survive; inflated, too.",
         f"{size}_leftOut": "Effect size of the participants' means over voxels that were chosen "
         "without the participant; of clusters that survive.",
@@ -284,7 +284,8 @@ def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, dict[str,
         every[chosen[region.peaks[0].name]] = True
     data = read_voxels(given.in_files, test.responses, every.reshape(look.z.shape))[:, 0]
     column = np.cumsum(every) - 1
-    height, found = look.told["ClusterFormingZ"], {}
+    height = look.told["ClusterFormingZ"]
+    found: dict[str, dict[str, float]] = {}
     kinds = {"mean": cluster_means, "leftOut": left_out_means}
     for region, (name, voxels) in zip(surviving, chosen.items(), strict=True):
         own = data[:, column[voxels]]
