@@ -52,13 +52,15 @@ format: $(VENV)/.setup-dev  ## let ruff sort imports and lay out the code
 
 # Some of the measures, so that the demo ends within a quarter of an hour; `MEASURES=` makes all.
 MEASURES ?= seed alff reho
+# Clusters by mass, with few resamplings; `GROUP=` makes TFCE with the default of 5,000.
+GROUP ?= --correction cluster --n-permutations 500
 STUDY = --n-cpus $(N_CPUS) $(if $(MEASURES),--measures $(MEASURES))
 
 # $(call study,FOLDER,PHANTOM OPTIONS): a synthetic cohort from raw data to the group report.
 define study
 	test -f $(1)/bids/participants.tsv || $(BIN)/rls_bids_phantom $(1)/bids --size small --random-seed 1 $(2)
 	$(BIN)/rls_bids $(1)/bids $(1)/derivatives/rls_bids participant -w $(1)/work $(STUDY)
-	$(BIN)/rls_bids $(1)/bids $(1)/derivatives/rls_bids group -w $(1)/work $(STUDY)
+	$(BIN)/rls_bids $(1)/bids $(1)/derivatives/rls_bids group -w $(1)/work $(STUDY) $(GROUP)
 endef
 RECOVERY = $(BIN)/python -m rls_bids.phantom.recovery
 

@@ -35,6 +35,7 @@ from rls_bids.resources.templates import locate_template
 from rls_bids.settings import Settings, to_toml
 from rls_bids.settings.limits import ICA
 from rls_bids.workflows.group import group_stages, init_group_wf
+from rls_bids.workflows.group_results import init_results_wf, result_stages
 from rls_bids.workflows.ica import ica_stages, init_ica_wf
 from rls_bids.workflows.ica_plan import ica_plan_text, plan_ica
 from rls_bids.workflows.participant import init_participants_wf
@@ -207,7 +208,8 @@ def run_group(settings: Settings) -> int:
     if not (settings.run.reports_only or settings.run.boilerplate_only):
         write_design_tables(plan, settings)
         notes += _compare(plan, stages, template, place, settings, run_id)
-    page = collect_group(plan, stages, notes, settings)
+    results = result_stages(plan, stages, place, settings)
+    page = collect_group(plan, stages, results, notes, settings)
     LOGGER.info("Report of the group: %s", write_group_page(root, page))
     write_descriptions(root)
     for note in notes:
@@ -223,16 +225,22 @@ def _compare(
     settings: Settings,
     run_id: str,
 ) -> list[Note]:
-    """Fit the models that are not finished, and return what failed."""
+    """Fit the models that are not finished, then correct and list, and return what failed."""
     log_dir = str(Path(place.output_dir, naming.log_dir(None, run_id)))
     run = settings.run
     configure_nipype(run, run.work_dir, log_dir)
     workflow = init_group_wf(plan, stages, template, place, settings, log_dir)
-    if not workflow.list_node_names():
+    failures: list[Failure] = []
+    if is_left := bool(workflow.list_node_names()):
+        LOGGER.info("%d comparisons are planned.", len(plan.designs))
+        failures += run_workflow(workflow, run)
+    results = result_stages(plan, stages, place, settings)
+    workflow = init_results_wf(plan, stages, results, place, settings, log_dir)
+    if workflow.list_node_names():
+        failures += run_workflow(workflow, run)
+    elif not is_left:
         LOGGER.info(NOTHING_TO_DO)
-        return []
-    LOGGER.info("%d comparisons are planned.", len(plan.designs))
-    return [note_of(failure) for failure in run_workflow(workflow, run)]
+    return [note_of(failure) for failure in failures]
 
 
 def run_ica(settings: Settings) -> int:

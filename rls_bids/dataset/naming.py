@@ -278,6 +278,25 @@ def group_matrix(model: str, **entities: str | None) -> str:
     return _group_path("group_matrix", model, entities)
 
 
+def group_labels(model: str, **entities: str | None) -> tuple[str, str]:
+    """Return the relative paths of a label image of clusters and of the table of their names.
+
+    They share a sidecar.
+
+    Examples
+    --------
+    >>> image, names = group_labels("patients", task="rest", space="MNI152NLin2009cAsym",
+    ...                             denoise="acompcor", meas="alff", contrast="RLSGtHC",
+    ...                             desc="tfceFWE")
+    >>> image == names.replace(".tsv", ".nii.gz"), sidecar(image) == sidecar(names)
+    (True, True)
+    """
+    image, names = (
+        _group_path(product, model, entities) for product in ("group_labels", "group_label_names")
+    )
+    return image, names
+
+
 def _group_path(product: str, model: str, entities: dict[str, str | None]) -> str:
     row = _BY_NAME[product]
     label = camel_label(model)

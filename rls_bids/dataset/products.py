@@ -15,12 +15,15 @@ ENTITY_ORDER = (
     *("space", "seg", "res", "label", "denoise", "seed", "meas", "contrast", "stat", "desc"),
 )
 RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
-GROUP_TABLES = ("clusters", "design", "participants", "roi")
+GROUP_TABLES = ("clusters", "design", "family", "maxima", "participants", "roi")
 PARCEL_STATS = ("mean", "coverage")
 MATRIX_MEASURES = ("pearsoncorrelation", "partialcorrelation", "shrunkencorrelation", "fisherz")
 GRAPH_TABLES = ("global", "nodal")
 MATRIX_SETS = ("networks", "lobes")
-GROUP_STATS = ("effect", "variance", "t", "z", "p", "logp", "hedgesg")
+GROUP_STATS = (
+    *("effect", "variance", "t", "F", "z", "p", "logp", "tfce", "coverage"),
+    *("hedgesg", "dz", "partialr", "partialeta2"),
+)
 GROUP_MATRIX_STATS = ("effect", "t", "f", "z", "p", "label")
 
 
@@ -207,6 +210,16 @@ PRODUCTS: tuple[Product, ...] = (
         ".nii.gz",
         ("space", "meas", "contrast", "stat"),
         ("res", "seed", "desc"),
+    ),
+    *(
+        _group(
+            f"group_{name}",
+            "dseg",
+            extension,
+            ("space", "meas", "contrast"),
+            ("res", "seed", "desc"),
+        )
+        for name, extension in (("labels", ".nii.gz"), ("label_names", ".tsv"))
     ),
     *(
         _group(f"group_{table}", table, ".tsv", (), ("seg", "seed", "meas", "contrast", "desc"))

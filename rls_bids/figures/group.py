@@ -1,6 +1,7 @@
 """Figures of the group level: statistic maps, design, covariates by group."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,17 +56,45 @@ def plot_group_map(
     contours: tuple[Contour, ...] = ()
     if significant is not None and (region := load_volume(significant)).data.any():
         contours = (Contour(volume=region, levels=(_HALF,), colour="black", width=1.3),)
-    shown = MapLook(
-        title=look.title,
-        unit=look.unit,
-        subtitle=look.subtitle,
-        vmax=vmax,
-        threshold=look.threshold,
-    )
+    shown = replace(look, vmax=vmax)
     with style.house_style():
         return style.save(
             draw_map(stat_img, background, seeds, shown, contours), out_file, is_photo=True
         )
+
+
+def plot_corrected_map(
+    stat_img: ImageLike,
+    background: ImageLike,
+    seeds: Sequence[SeedMark],
+    look: MapLook,
+    out_file: str | Path,
+) -> Path:
+    """Draw what survives correction, in planes through its highest value.
+
+    Parameters
+    ----------
+    stat_img : path or image
+        t or z values of what survives, 0 elsewhere.
+    background, seeds, look, out_file
+        As in :func:`plot_group_map`; nothing fades.
+
+    Returns
+    -------
+    Path
+        What was written.
+    """
+    values = load_volume(stat_img)
+    marks = list(seeds)
+    if values.data.any():
+        voxel = np.unravel_index(np.abs(values.data).argmax(), values.data.shape)
+        peak = values.affine[:3, :3] @ np.array(voxel) + values.affine[:3, 3]
+        # Planes go through the first mark, which has no size and is not seen.
+        marks.insert(0, SeedMark(name="", centre_mm=(peak[0], peak[1], peak[2])))
+    limit = look.vmax if look.vmax is not None else display_limit(values, step=1.0, floor=4.0)
+    with style.house_style():
+        figure = draw_map(stat_img, background, marks, replace(look, vmax=limit, threshold=0.0))
+        return style.save(figure, out_file, is_photo=True)
 
 
 def plot_design(

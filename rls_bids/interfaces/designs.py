@@ -1,5 +1,6 @@
 """Designs as the nodes of the group level read them."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,5 +101,12 @@ def draw(test: GroupTest, n_permutations: int, random_seed: int) -> Drawn:
         "Kind": chosen.kind,
         "Reason": chosen.reason,
         "Statistic": statistic.name,
+        "Set": _set_of(test, drawn),
     }
     return Drawn(statistic=statistic, resamplings=drawn, told=told)
+
+
+def _set_of(test: GroupTest, drawn: "Resamplings") -> str:
+    """Return a short name for the resamplings; equal ones are in step and can be compared."""
+    content = f"{test.labels}".encode() + drawn.order.tobytes() + drawn.sign.tobytes()
+    return hashlib.sha256(content).hexdigest()[:8]

@@ -1,7 +1,7 @@
-"""The general linear model over participants' maps."""
+"""One comparison of maps: estimates, resampling, and p values for every voxel."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -12,32 +12,109 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from rls_bids.errors import InputDataError
 from rls_bids.interfaces.manifest import save_manifest
 
-FDR_LEVEL = 0.05
-Z_FORMING = 3.2905  # two-sided p = .001
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-OTHER_GRID = "{path} is not on the grid of {first}."
-OTHER_GRID_HINT = "Run the participant level again with the same --output-spaces."
-NOTHING_SHARED = "No voxel has a value in all {n} maps, {first} among them."
-NO_G = "Hedges g is defined from 2 residual degrees of freedom on; the model has {df}."
+    from rls_bids.interfaces.designs import Drawn, GroupTest
+    from rls_bids.interfaces.group_maps import Rows
+    from rls_bids.numerics.mapfit import MapFit
+    from rls_bids.numerics.permutation import PermutationTest
 
-_LIMIT = "confidence limit (95 %) of Hedges g at the maximum."
-CLUSTER_COLUMNS = {
-    "cluster": {"Description": "Number of the cluster (26 neighbours); letters: further maxima."},
-    "x_mm": {"Description": "Right is positive.", "Units": "mm"},
-    "y_mm": {"Description": "Front is positive.", "Units": "mm"},
-    "z_mm": {"Description": "Up is positive.", "Units": "mm"},
-    "z": {"Description": "z value at the maximum; its sign is that of the contrast."},
-    "size_mm3": {"Description": "Volume of the cluster.", "Units": "mm^3"},
-    "t": {"Description": "t at the maximum."},
-    "p_uncorrected": {"Description": "Two-sided p at the maximum, not corrected."},
-    "p_fdr": {"Description": "p at the maximum, adjusted for the false discovery rate."},
-    "hedgesg": {"Description": "Hedges g at the maximum; selected, therefore inflated."},
-    "hedgesg_ciLower": {"Description": f"Lower {_LIMIT}"},
-    "hedgesg_ciUpper": {"Description": f"Upper {_LIMIT}"},
+LEVEL = 0.05
+FORMS_CLUSTERS = ("tfce", "cluster")
+CORRECTED = {"tfce": "tfceFWE", "cluster": "clusterFWE", "voxel": "voxelFWE", "fdr": "fdr"}
+"""The map of p by which a correction judges; each makes those after it, too."""
+MAXIMA = {"voxelFWE": "voxel", "clusterFWE": "mass", "tfceFWE": "enhanced"}
+"""The column of the table of maxima that such a map comes from."""
+
+NO_SIZE = "The effect size is defined from 2 residual degrees of freedom on; the model has {df}."
+
+P_WORDS = {
+    "uncorrected": "{sides} p of the statistic, not corrected.",
+    "voxelFWE": "Family-wise p over the voxels of this map, by the largest |z| of each "
+    "resampling.",
+    "clusterFWE": "Family-wise p over the clusters of this map, by the largest cluster mass of "
+    "each resampling; the same in all voxels of a cluster.",
+    "tfceFWE": "Family-wise p over the voxels of this map after threshold-free cluster "
+    "enhancement of z.",
+    "fdr": "p adjusted for the false discovery rate over the voxels of this map.",
 }
+STATISTIC_WORDS = {
+    "t": "t of the contrast; with variance groups Welch's v, whose degrees of freedom differ "
+    "between voxels.",
+    "F": "F of the contrasts together; of several measurements that of Pillai's trace, with "
+    "variance groups Johansen's.",
+}
+SIZE_WORDS = {
+    "hedgesg": "Hedges g from the adjusted t of equal variances, corrected for small samples",
+    "dz": "d_z, the mean in standard deviations, from t",
+    "partialr": "Partial correlation, from t",
+    "partialeta2": "Partial eta squared, from F",
+}
+
+
+def map_list(statistic: str, size: str, correction: str) -> tuple[tuple[str, str, str], ...]:
+    """Return the maps of a comparison as (stat, desc, what it is); desc may be empty.
+
+    Parameters
+    ----------
+    statistic : str
+        ``t`` or ``F``.
+    size : str
+        The effect size (:data:`rls_bids.numerics.sizes.SizeKind`).
+    correction : str
+        How far maps are corrected.
+    """
+    sided = "Two-sided" if statistic == "t" else "Upper-tail"
+    signed = (
+        ("effect", "", "Estimate of the contrast, adjusted for the covariates."),
+        ("variance", "", "Squared standard error of the estimate."),
+    )
+    limits = (
+        (size, "ciLower", f"{SIZE_WORDS[size]}: lower 95 % confidence limit."),
+        (size, "ciUpper", f"{SIZE_WORDS[size]}: upper 95 % confidence limit."),
+    )
+    found = [*signed] if statistic == "t" else []
+    found += [
+        (statistic, "", STATISTIC_WORDS[statistic]),
+        ("z", "", "z value with the tail probability of the statistic."),
+        (size, "", f"{SIZE_WORDS[size]}."),
+    ]
+    found += limits if size != "partialeta2" else ()
+    found.append(("coverage", "", "Number of participants who have a value."))
+    if correction == "tfce":
+        words = "Threshold-free cluster enhancement of z (E .5, H 2, 26 neighbours), the integral."
+        found.append(("tfce", "", words))
+    for desc in p_maps(correction):
+        words = P_WORDS[desc].format(sides=sided)
+        found += [("p", desc, words), ("logp", desc, f"Minus log10 of: {words}")]
+    return tuple(found)
+
+
+def p_maps(correction: str) -> tuple[str, ...]:
+    """Return the maps of p that a correction makes.
+
+    Examples
+    --------
+    >>> p_maps("voxel")
+    ('uncorrected', 'voxelFWE', 'fdr')
+    """
+    steps = tuple(CORRECTED.values())
+    return ("uncorrected", *steps[steps.index(CORRECTED[correction]) :])
+
+
+def map_key(stat: str, desc: str) -> str:
+    """Return how a map is called in the manifest.
+
+    Examples
+    --------
+    >>> map_key("p", "fdr"), map_key("t", "")
+    ('p_fdr', 't')
+    """
+    return f"{stat}_{desc}" if desc else stat
 
 
 class FitGroupMapsInputSpec(BaseInterfaceInputSpec):
@@ -46,117 +123,194 @@ class FitGroupMapsInputSpec(BaseInterfaceInputSpec):
     in_files = InputMultiObject(File(exists=True), mandatory=True, desc="one map a participant")
     design_file = File(exists=True, mandatory=True, desc="one row a participant, same order")
     sidecar_file = File(exists=True, mandatory=True, desc="contrast and units of the design")
+    correction = traits.Enum(*CORRECTED, mandatory=True, desc="how far maps are corrected")
+    cluster_threshold = traits.Float(mandatory=True, desc="two-sided p that forms clusters")
+    n_permutations = traits.Int(mandatory=True, desc="resamplings asked for")
+    random_seed = traits.Int(0, usedefault=True, desc="of the resamplings")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the resampling")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 
 class FitGroupMapsOutputSpec(TraitedSpec):
     """Outputs of `FitGroupMaps`."""
 
-    manifest = File(exists=True, desc="effect, variance, t, z, p and g maps")
-    clusters = File(exists=True, desc="local maxima, .tsv")
+    manifest = File(exists=True, desc="maps, and the table of maxima")
 
 
 class FitGroupMaps(SimpleInterface):
-    """Fit every voxel that all participants have, and list the maxima."""
+    """Fit and test every voxel that all participants have."""
 
     input_spec = FitGroupMapsInputSpec
     output_spec = FitGroupMapsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        import numpy as np
+        from rls_bids.interfaces.designs import draw, load_design
+        from rls_bids.interfaces.group_maps import read_rows
+        from rls_bids.numerics.mapfit import fit_maps
 
-        from rls_bids.interfaces.designs import load_design
-        from rls_bids.interfaces.images import STANDARD_CODE, save_volume
-        from rls_bids.numerics.glm import fdr, fit
-        from rls_bids.numerics.sizes import MIN_DF_OF_G, effect_size
-
-        maps, affine = _load_maps(self.inputs.in_files)
-        mask = (maps != 0).all(axis=0)  # participants' maps are 0 outside their field of view
-        if not mask.any():
-            message = NOTHING_SHARED.format(n=len(maps), first=self.inputs.in_files[0])
-            raise InputDataError(message)
-        test = load_design(self.inputs.design_file, self.inputs.sidecar_file)
-        result = fit(maps[:, mask], test.matrix, test.contrast)
-        values = {
-            "effect": result.effect,
-            "variance": result.variance,
-            "t": result.t,
-            "z": result.z,
-            "p_uncorrected": result.p,
-            "p_fdr": fdr(result.p),
-        }
-        sizes = ("hedgesg", "hedgesg_ciLower", "hedgesg_ciUpper")
-        if result.df >= MIN_DF_OF_G:
-            g = effect_size(test.size, result.t, (1, int(result.df)), test.scale)
-            values |= dict(zip(sizes, g, strict=True))
-        # Where the residuals vanish nothing was tested.
-        tested = np.isfinite(result.t)
-        mask[mask] = tested
-        values = {key: vector[tested] for key, vector in values.items()}
-        folder = Path(runtime.cwd)
-        metadata = {
-            "DegreesOfFreedom": int(result.df),
-            "NumberOfVoxels": int(mask.sum()),
-            "NumberOfVoxelsFdr05": int((values["p_fdr"] < FDR_LEVEL).sum()),
-        }
-        entries: list[dict[str, Any]] = []
-        for key, vector in values.items():
-            # p images are 1 where nothing was tested, so that a threshold never selects it
-            volume = np.full(mask.shape, 1.0 if key.startswith("p_") else 0.0, dtype=np.float32)
-            volume[mask] = vector
-            save_volume(volume, affine, folder / f"{key}.nii.gz", code=STANDARD_CODE)
-            entries.append({"key": key, "file": f"{key}.nii.gz", "metadata": metadata})
-        missing = {**metadata, "Missing": NO_G.format(df=result.df)}
-        absent = [key for key in sizes if key not in values]
-        entries += [{"key": key, "file": "", "metadata": missing} for key in absent]
+        given, folder = self.inputs, Path(runtime.cwd)
+        test = load_design(given.design_file, given.sidecar_file)
+        drawn = draw(test, given.n_permutations, given.random_seed)
+        rows = read_rows(given.in_files, test.responses, test.labels, folder)
+        fitted = fit_maps(rows.data, test.matrix, test.contrast, drawn.statistic, test.groups)
+        values, sizes = _estimates(fitted, test, signed=drawn.statistic.is_signed)
+        resampled = None
+        if given.correction != "fdr":
+            resampled = _resample(rows, drawn, given)
+            values |= _corrected(resampled, given.correction)
+        metadata = _about(fitted, rows, drawn, values, given)
+        if resampled is None:
+            del metadata["Resamplings"]
+        entries = _save_maps(values, rows, folder, metadata)
+        missing = NO_SIZE.format(df=fitted.df[1])
+        entries += [
+            {"key": key, "file": "", "metadata": {**metadata, "Missing": missing}}
+            for key in sizes
+            if key not in values
+        ]
+        if resampled is not None:
+            entries.append(_save_maxima(resampled, given.correction, folder, metadata))
+        del rows  # closes the map of the file before that is removed
+        (folder / "rows.npy").unlink()
         self._results["manifest"] = save_manifest(entries, folder)
-        self._results["clusters"] = _maxima(values, mask, affine, folder)
         return runtime
 
 
-def _load_maps(paths: list[str]) -> tuple[Any, Any]:
-    """Return the maps, participants first, and their common affine."""
+def _estimates(
+    fitted: "MapFit", test: "GroupTest", *, signed: bool
+) -> "tuple[dict[str, NDArray[np.float64]], list[str]]":
+    """Return maps that need no resampling, and the keys of the effect size."""
     import numpy as np
 
-    from rls_bids.interfaces.images import load_volume
+    from rls_bids.numerics.glm import fdr
+    from rls_bids.numerics.sizes import effect_size
 
-    volumes = [load_volume(path) for path in paths]
-    first = volumes[0]
-    for path, volume in zip(paths, volumes, strict=True):
-        is_same = volume.data.shape == first.data.shape
-        if not is_same or not np.allclose(volume.affine, first.affine, atol=1e-3):
-            message = OTHER_GRID.format(path=path, first=paths[0])
-            raise InputDataError(message, OTHER_GRID_HINT)
-    return np.stack([volume.data for volume in volumes]), first.affine
+    signed_only = {"effect": fitted.effect, "variance": fitted.variance} if signed else {}
+    values = {
+        **signed_only,
+        "t" if signed else "F": fitted.statistic,
+        "z": fitted.z,
+        "p_uncorrected": fitted.p,
+        "p_fdr": fdr(fitted.p),
+    }
+    df = (int(fitted.df[0]), int(fitted.df[1]))
+    found = effect_size(test.size, fitted.pooled, df, test.scale)
+    keys = [map_key(test.size, desc) for desc in ("", "ciLower", "ciUpper")]
+    sizes = dict(zip(keys, found, strict=True))
+    values |= {key: size for key, size in sizes.items() if np.isfinite(size).any()}
+    return values, keys if test.size != "partialeta2" else keys[:1]
 
 
-def _maxima(values: dict[str, Any], mask: Any, affine: Any, folder: Path) -> str:
-    """Write the local maxima of both signs, with what the maps hold there."""
-    import nibabel as nib
-    import numpy as np
+def _resample(rows: "Rows", drawn: "Drawn", given: Any) -> "PermutationTest":
+    """Test by resampling, as far as the correction goes."""
+    from rls_bids.numerics.permutation import Rules, permutation_test
+    from rls_bids.numerics.tail import MIN_RESAMPLINGS
+    from rls_bids.numerics.tfce import voxel_neighbours
 
-    from rls_bids.interfaces.images import voxel_sizes
-    from rls_bids.interfaces.tables import save_table
-    from rls_bids.numerics.clusters import local_maxima
-
-    def volume_of(key: str) -> Any:
-        volume = np.zeros(mask.shape)
-        volume[mask] = values[key]
-        return volume
-
-    sizes = voxel_sizes(affine)
-    found = local_maxima(volume_of("z"), Z_FORMING, sizes)
-    voxels = np.array([one.voxel for one in found], dtype=int).reshape(-1, 3)
-    places = nib.affines.apply_affine(affine, voxels)
-    columns = {name: places[:, axis] for axis, name in enumerate(("x_mm", "y_mm", "z_mm"))}
-    columns["size_mm3"] = np.array([one.n_voxels * np.prod(sizes) for one in found])
-    for key in set(CLUSTER_COLUMNS) & set(values):
-        columns[key] = volume_of(key)[tuple(voxels.T)]
-    names = np.array([one.name for one in found])
-    missing = np.full(len(found), np.nan)
-    path = folder / "clusters.tsv"
-    save_table(
-        {key: columns.get(key, names if key == "cluster" else missing) for key in CLUSTER_COLUMNS},
-        path,
+    forms = given.correction in FORMS_CLUSTERS
+    return permutation_test(
+        rows.data if rows.data.shape[1] > 1 else rows.data[:, 0],
+        drawn.statistic,
+        drawn.resamplings,
+        voxel_neighbours(rows.mask) if forms else None,
+        rules=Rules(
+            cluster_p=given.cluster_threshold,
+            is_enhanced=given.correction == "tfce",
+            is_tail_fitted=given.n_permutations >= MIN_RESAMPLINGS,
+        ),
+        n_threads=given.n_threads,
     )
-    return str(path)
+
+
+def _corrected(found: "PermutationTest", correction: str) -> "dict[str, NDArray[np.float64]]":
+    """Return the maps of corrected p, and of TFCE."""
+    every = {
+        "p_voxelFWE": found.p_voxel,
+        "p_clusterFWE": found.p_mass,
+        "p_tfceFWE": found.p_enhanced,
+    }
+    values = {key: every[key] for key in every if key.removeprefix("p_") in p_maps(correction)}
+    return values | ({"tfce": found.enhanced} if correction == "tfce" else {})
+
+
+def _about(
+    fitted: "MapFit", rows: "Rows", drawn: "Drawn", values: dict[str, Any], given: Any
+) -> dict[str, Any]:
+    """Return what only the run knew, for all sidecars."""
+    import numpy as np
+
+    from rls_bids.numerics.regions import forming_z
+    from rls_bids.numerics.tail import MIN_RESAMPLINGS
+
+    df = [int(each) if float(each).is_integer() else float(each) for each in fitted.df]
+    tested = np.isfinite(fitted.statistic)
+    p = values[f"p_{CORRECTED[given.correction]}"]
+    about: dict[str, Any] = {
+        "Statistic": drawn.statistic.name,
+        "DegreesOfFreedom": df[1],
+        "NumberOfVoxels": int(tested.sum()),
+        "NumberOfVoxelsFdr05": int((values["p_fdr"] <= LEVEL).sum()),
+        "NumberOfVoxelsCorrected05": int((p <= LEVEL).sum()),
+        "SmallestPCorrected": float(np.nanmin(p)) if tested.any() else 1.0,
+        "MissingVoxels": {
+            "Rule": "Tested where every participant has a value.",
+            "AnyParticipant": int((rows.coverage > 0).sum()),
+            "EveryParticipant": int(rows.mask.sum()),
+            "OnlyMissingIn": {f"sub-{label}": n for label, n in rows.lost.items()},
+        },
+        "Resamplings": {
+            **drawn.told,
+            "TailFitted": given.n_permutations >= MIN_RESAMPLINGS and not drawn.told["Exhaustive"],
+        },
+        "ClusterFormingZ": forming_z(
+            given.cluster_threshold, is_two_sided=drawn.statistic.is_signed
+        ),
+    }
+    if df[0] > 1:
+        about["DegreesOfFreedomEffect"] = df[0]
+    spread = fitted.group_sd[:, tested]
+    if len(fitted.group_names) > 1 and spread.size and (spread > 0).all():
+        ratio = np.median(spread / spread[-1], axis=1)
+        about["ResidualSdRatio"] = dict(zip(fitted.group_names, ratio.round(4), strict=True))
+    return about
+
+
+def _save_maps(
+    values: "dict[str, NDArray[np.float64]]", rows: "Rows", folder: Path, metadata: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Write maps; p is 1 where nothing was tested, so that a threshold never selects it."""
+    import numpy as np
+
+    from rls_bids.interfaces.images import STANDARD_CODE, save_masked, save_volume
+
+    made, tested = dict(values), np.isfinite(values["z"])
+    for key in [key for key in values if key.startswith("p_")]:
+        made[f"log{key}"] = -np.log10(np.maximum(values[key], np.finfo(float).tiny))
+    entries = []
+    for key, vector in made.items():
+        outside = 1.0 if key.startswith("p_") else 0.0
+        save_masked(
+            np.where(tested & np.isfinite(vector), vector, outside),
+            rows.mask,
+            rows.affine,
+            folder / f"{key}.nii.gz",
+            fill=outside,
+        )
+        entries.append({"key": key, "file": f"{key}.nii.gz", "metadata": metadata})
+    name = "coverage.nii.gz"
+    save_volume(rows.coverage, rows.affine, folder / name, dtype=np.int16, code=STANDARD_CODE)
+    return [*entries, {"key": "coverage", "file": name, "metadata": metadata}]
+
+
+def _save_maxima(
+    found: "PermutationTest", correction: str, folder: Path, metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the largest value of each resampling, the data as they are first."""
+    from rls_bids.interfaces.tables import save_table
+
+    names = ["voxel"]
+    names += ["extent", "mass"] if correction in FORMS_CLUSTERS else []
+    names += ["enhanced"] if correction == "tfce" else []
+    columns = {name: getattr(found.maxima, name) for name in names}
+    save_table(columns, folder / "maxima.tsv")
+    return {"key": "maxima", "file": "maxima.tsv", "metadata": metadata}

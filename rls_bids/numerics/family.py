@@ -1,5 +1,6 @@
 """One correction for a family of maps, contrasts or metrics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,48 @@ def correct_family(maxima: ArrayLike) -> Family:
     return Family(p=p[:, 0], p_family=adjust_p(p[:, 0], smallest), smallest=smallest)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilySets:
+    """Tests of which some have the same resamplings; ``p`` and ``p_family`` are (n_tests,).
+
+    ``smallest`` are the smallest p of each resampling by set.
+    """
+
+    p: FloatArray
+    p_family: FloatArray
+    smallest: dict[str, FloatArray]
+
+
+def correct_sets(maxima: Sequence[ArrayLike], sets: Sequence[str]) -> FamilySets:
+    """Correct tests together: by min-P those of one set, by Holm over the sets.
+
+    Parameters
+    ----------
+    maxima : sequence of (n_resamplings,) arrays
+        Of every test, the data as they are first; as many as others of its set.
+    sets : sequence of str
+        Which tests have the same resamplings.
+
+    Returns
+    -------
+    FamilySets
+
+    Examples
+    --------
+    >>> found = correct_sets([[9, 1, 2, 3], [0.3, 0.2, 0.4, 0.1], [5, 1]], ["a", "a", "b"])
+    >>> found.p.tolist(), found.p_family.tolist()
+    ([0.25, 0.5, 0.5], [1.0, 1.0, 1.0])
+    """
+    p, within = np.empty(len(sets)), np.empty(len(sets))
+    smallest = {}
+    for name in dict.fromkeys(sets):
+        mine = [test for test, other in enumerate(sets) if other == name]
+        found = correct_family(np.array([maxima[test] for test in mine], dtype=float))
+        p[mine], within[mine] = found.p, found.p_family
+        smallest[name] = found.smallest
+    return FamilySets(p=p, p_family=holm_sets(within, sets), smallest=smallest)
+
+
 def adjust_p(p: ArrayLike, smallest: ArrayLike) -> FloatArray:
     """Return p values corrected over a family, such as those of all voxels of one of its maps.
 
@@ -139,6 +182,51 @@ def holm(p: ArrayLike) -> FloatArray:
     back = np.empty(n)
     back[order] = np.minimum(np.maximum.accumulate(scaled), 1.0) if n else scaled
     adjusted[tested] = back
+    return adjusted
+
+
+def holm_sets(p: ArrayLike, sets: Sequence[str]) -> FloatArray:
+    """Correct p values of tests that are corrected already within sets, over the sets.
+
+    Parameters
+    ----------
+    p : (n_tests,) array
+        Family-wise over the tests of their set (:func:`correct_family`).
+    sets : sequence of str
+        The set of each test: those with the same resamplings.
+
+    Returns
+    -------
+    (n_tests,) array
+        One set: ``p`` as it is; a set for each test: Holm's.
+
+    Raises
+    ------
+    ValueError
+        A p outside 0 to 1.
+
+    Notes
+    -----
+    From the smallest p on, each is multiplied by the number of sets that are not yet dealt with
+    completely. When the first true null hypothesis is rejected no set with one is, so the error is
+    at most the sum over these sets of α divided by their number, as in Holm (1979). It is about
+    tests as wholes, such as maps; for voxels, of which no set is ever dealt with completely, the
+    factor is the number of sets.
+
+    Examples
+    --------
+    >>> holm_sets([0.01, 0.02, 0.03], ["a", "a", "b"]).round(3).tolist()
+    [0.02, 0.04, 0.04]
+    >>> holm_sets([0.01, 0.04, 0.03], ["a", "b", "c"]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = _valid(p)
+    adjusted, largest = np.empty(len(values)), 0.0
+    left = list(sets)
+    for test in np.argsort(values, kind="stable"):
+        largest = max(largest, min(1.0, float(values[test]) * len(set(left))))
+        adjusted[test] = largest
+        left.remove(sets[test])
     return adjusted
 
 

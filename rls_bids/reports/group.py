@@ -1,6 +1,5 @@
 """From group results on disk and the designs to the page of a group model."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,6 @@ import numpy as np
 
 from rls_bids import __version__
 from rls_bids.dataset import naming
-from rls_bids.dataset.description import read_json
 from rls_bids.dataset.group import GroupPlan, Key, MapDesign
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
@@ -24,6 +22,7 @@ from rls_bids.reports.group_design import (
     tested_table,
 )
 from rls_bids.reports.group_graphs import graph_sections
+from rls_bids.reports.group_maps import map_sections
 from rls_bids.reports.group_matrices import matrix_sections, method_words
 from rls_bids.reports.group_people import (
     LABELS,
@@ -36,25 +35,21 @@ from rls_bids.reports.group_people import (
     people_of,
 )
 from rls_bids.reports.methods import Facts, methods_text
-from rls_bids.reports.pages import FigureItem, GroupPage, SeedResult, Table
-from rls_bids.reports.texts import NOTHING, figure_item, number
+from rls_bids.reports.pages import FigureItem, GroupPage
+from rls_bids.reports.texts import figure_item
 from rls_bids.settings import Settings
-from rls_bids.workflows.designs import count_words
+from rls_bids.workflows.group_results import Results
 from rls_bids.workflows.stages import Stage
 
 OWN_PREPROCESSING = "rls_bids"
 CONNECTIVITY = "connectivity with the seed (Fisher z)"
 NOT_FINISHED = "its model did not finish; see “What was not done, and why”"
-COUNTS = "In this model: {counts}; denoised with {strategy}."
-PEAKS = ("Cluster", "x", "y", "z (mm)", "Size (mm³)", "z value", "t", "p", "p (FDR)", "Hedges g")
-MOST_PEAKS = 20
-SOME_PEAKS = "; the {n} largest of {total}, the others are in the table of clusters"
-FORMING = "Local maxima of clusters with an uncorrected p below .001, at least 8 mm apart"
 
 
 def collect_group(
     plan: GroupPlan,
     stages: Mapping[Key, Stage],
+    results: Results,
     notes: Sequence[Note],
     settings: Settings,
 ) -> GroupPage:
@@ -66,6 +61,8 @@ def collect_group(
         Who is compared for which seed.
     stages : mapping
         (strategy, seed) → what the comparison writes. Maps of another fingerprint are not shown.
+    results : Results
+        The families and tables of clusters of the comparisons that are finished.
     notes : sequence of Note
         What was left out or failed; ``where`` may be a crash file.
     settings : Settings
@@ -92,7 +89,7 @@ def collect_group(
         included=included(people),
         characteristics=characteristics(people),
         design_figures=(*_design_figures(plan, root), _covariate_figure(plan, people, root)),
-        seeds=tuple(_seeds(plan, stages, settings)),
+        maps=tuple(map_sections(plan, stages, results, settings)),
         methods=methods_text(*group_facts(plan, settings)),
         notes=tuple(notes),
         crashes=tuple(read_crashes(root, "group", notes, settings)),
@@ -148,69 +145,6 @@ def _covariate_figure(plan: GroupPlan, people: People, root: Path) -> FigureItem
     path = naming.group_figure(plan.model, "covariates", **shared)
     plot_covariates(shown, list(inside["group"]), root / path)
     return figure_item(root, path, "covariates", NOT_FINISHED)
-
-
-def _seeds(
-    plan: GroupPlan, stages: Mapping[Key, Stage], settings: Settings
-) -> Iterator[SeedResult]:
-    """Yield the result of every comparison, then those that could not be made."""
-    strategies = [each.strategy for each in plan.designs]
-    several = len({*strategies, *(each.strategy for each in plan.unfit)}) > 1
-    for design in plan.designs:
-        if design.compared.atlas:
-            continue
-        strategy, seed, _ = design.key
-        name = f"{seed} ({strategy})" if several else seed
-        yield _result(name, design, stages[design.key], settings)
-    for each in plan.unfit:
-        name = f"{each.seed} ({each.strategy})" if several else each.seed
-        nothing = FigureItem(title=name, path=None, alt="", reason=each.error.message)
-        yield SeedResult(
-            name=name, figure=nothing, n_significant=None, n_voxels=0, reason=each.error.message
-        )
-
-
-def _result(name: str, design: MapDesign, stage: Stage, settings: Settings) -> SeedResult:
-    root = Path(settings.input.output_dir)
-    result = design.result
-    figure = figure_item(root, stage.figures[0], "tmap", NOT_FINISHED, name)
-    if not stage.is_finished(str(root)):
-        return SeedResult(
-            name=name, figure=figure, n_significant=None, n_voxels=0, reason=NOT_FINISHED
-        )
-    told = read_json(root / naming.sidecar(stage.product("t").path))
-    text = COUNTS.format(counts=count_words(result), strategy=design.strategy)
-    return SeedResult(
-        name=name,
-        figure=figure,
-        n_significant=int(told["NumberOfVoxelsFdr05"]),
-        n_voxels=int(told["NumberOfVoxels"]),
-        degrees_of_freedom=int(told["DegreesOfFreedom"]),
-        peaks=_peaks(root / stage.product("clusters").path),
-        text=(text,),
-    )
-
-
-def _peaks(path: Path) -> Table:
-    """Return the largest local maxima."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    rows.sort(key=lambda row: -abs(float(row["z"])))
-    some = "" if len(rows) <= MOST_PEAKS else SOME_PEAKS.format(n=MOST_PEAKS, total=len(rows))
-    shown = tuple(_peak(row) for row in rows[:MOST_PEAKS])
-    return Table(caption=FORMING + some, header=PEAKS, rows=shown)
-
-
-def _peak(row: Mapping[str, str]) -> tuple[str, ...]:
-    def shown(key: str, digits: int = 3) -> str:
-        return NOTHING if row[key] in ("n/a", "") else number(float(row[key]), digits)
-
-    g = shown("hedgesg")
-    if g != NOTHING:
-        g += f" [{shown('hedgesg_ciLower')}, {shown('hedgesg_ciUpper')}]"
-    places = (shown(key, 4) for key in ("x_mm", "y_mm", "z_mm", "size_mm3"))
-    values = (shown(key) for key in ("z", "t", "p_uncorrected", "p_fdr"))
-    return (row["cluster"], *places, *values, g)
 
 
 def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:

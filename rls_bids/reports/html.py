@@ -14,23 +14,12 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import atomic_write
 from rls_bids.records import Note
 from rls_bids.reports.methods import Methods, cited_pieces
-from rls_bids.reports.pages import GroupPage, IcaPage, ParticipantPage, Section, SeedResult
+from rls_bids.reports.pages import GroupPage, IcaPage, ParticipantPage
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 LEAD = "Model “{name}” of {measure}. Tests are two-sided."
-NOTHING_SURVIVES = "No voxel survives the false discovery rate (q < .05) in {n_voxels} voxels."
-SURVIVORS = (
-    "{n} of {n_voxels} voxels survive the false discovery rate (q < .05); they are outlined in "
-    "black."
-)
-INFLATED = (
-    "Effect sizes at peaks are selected for being large and are therefore inflated; do not use "
-    "them to plan a study."
-)
-NOT_FITTED = "This was not modelled: {reason}."
-UNCORRECTED_ACROSS_MAPS = "p values are corrected over the voxels of each map, not across maps."
 
 _LEVELS = {
     "failed": "failed",
@@ -88,8 +77,7 @@ def write_group_page(output_dir: str | Path, page: GroupPage) -> Path:
         page=page,
         title=group_title(page),
         lead=LEAD.format(name=page.name, measure=page.measure),
-        across_maps=UNCORRECTED_ACROSS_MAPS,
-        sections=(*(_seed_section(seed) for seed in page.seeds), *page.graphs),
+        sections=(*page.maps, *page.graphs),
     )
 
 
@@ -123,40 +111,6 @@ def group_title(page: GroupPage) -> str:
     if len(groups) > len(("first", "second")):
         return f"{', '.join(groups[:-1])} and {groups[-1]} compared"
     return " compared with ".join(groups) or "; ".join(each.title for each in page.contrasts)
-
-
-def fdr_sentence(seed: SeedResult) -> str:
-    """Say plainly how much survives correction, or why there is nothing to say."""
-    if seed.n_significant is None:
-        return NOT_FITTED.format(reason=seed.reason.rstrip(".") or "unknown reason")
-    if seed.n_significant == 0:
-        return NOTHING_SURVIVES.format(n_voxels=f"{seed.n_voxels:,}")
-    return SURVIVORS.format(n=f"{seed.n_significant:,}", n_voxels=f"{seed.n_voxels:,}")
-
-
-def _seed_section(seed: SeedResult) -> Section:
-    anchor = f"seed-{naming.camel_label(seed.name)}"
-    if seed.n_significant is None:
-        return Section(anchor=anchor, title=seed.name, text=(fdr_sentence(seed), *seed.text))
-    freedom = seed.degrees_of_freedom
-    degrees = (f"t has {freedom} degrees of freedom.",) if freedom is not None else ()
-    parts: tuple[Section, ...] = ()
-    if seed.peaks and seed.peaks.rows:
-        parts = (
-            Section(
-                anchor=f"{anchor}-maxima",
-                title="Local maxima",
-                text=(INFLATED,),
-                tables=(seed.peaks,),
-            ),
-        )
-    return Section(
-        anchor=anchor,
-        title=seed.name,
-        text=(" ".join([fdr_sentence(seed), *degrees]), *seed.text),
-        figures=(seed.figure,),
-        parts=parts,
-    )
 
 
 def render_citation(methods: Methods) -> str:

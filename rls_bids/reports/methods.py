@@ -111,7 +111,7 @@ def methods_text(settings: Settings, facts: Facts | None = None) -> Methods:
         for title, text in paragraphs
     ]
     if settings.analysis_level == "group":
-        paragraphs.append(("Group", _group(known)))
+        paragraphs.append(("Group", _group(settings, known)))
     return with_references(paragraphs)
 
 
@@ -299,12 +299,12 @@ def _seed_words(seed: Seed) -> str:
     return f"{seed.name} {where} [{space}{source}{doi}]"
 
 
-def _group(facts: Facts) -> str:
+def _group(settings: Settings, facts: Facts) -> str:
     if facts.measures == ("ica",):
         return " ".join(facts.group)
     is_without = _is_without_maps(facts)
     tested = wording.GROUP_TABLES if is_without else wording.GROUP_MAPS
-    corrected = "" if is_without else wording.GROUP_FDR
+    corrected = "" if is_without else wording.group_correction(settings.group)
     return " ".join(filter(None, (tested, *facts.model, corrected, *facts.group)))
 
 

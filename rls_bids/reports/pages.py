@@ -78,24 +78,6 @@ class IcaPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeedResult:
-    """One seed of a group model.
-
-    ``n_significant`` of ``n_voxels`` voxels have an FDR-adjusted p under .05; ``None`` when the
-    model could not be fitted, then ``reason`` says why. ``peaks`` is the table of local maxima.
-    """
-
-    name: str
-    figure: FigureItem
-    n_significant: int | None
-    n_voxels: int
-    degrees_of_freedom: int | None = None
-    peaks: Table | None = None
-    text: tuple[str, ...] = ()
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ContrastWords:
     """A contrast in words: its null hypothesis, and what a positive t means."""
 
@@ -111,8 +93,8 @@ class GroupPage:
     ``groups`` are those that some contrast compares. ``contrasts`` are told in words, ``tested``
     lists them with what was exchanged, ``codings`` say what the columns hold. ``exclusions``
     compares how many of each group were left out; ``left_out`` names them with reasons;
-    ``characteristics`` compares age, sex and motion of who is in. ``graphs`` are the parts on
-    graphs, one an atlas.
+    ``characteristics`` compares age, sex and motion of who is in. ``maps`` are the parts on
+    maps, that on all together first; ``graphs`` those on graphs, one an atlas.
     """
 
     name: str
@@ -128,7 +110,7 @@ class GroupPage:
     included: Table
     characteristics: Table
     design_figures: tuple[FigureItem, ...]
-    seeds: tuple[SeedResult, ...]
+    maps: tuple[Section, ...]
     methods: Methods
     notes: tuple[Note, ...] = ()
     crashes: tuple[Crash, ...] = ()

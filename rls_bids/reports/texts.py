@@ -116,11 +116,16 @@ FIGURES: Mapping[str, Words] = MappingProxyType(
             alt="Component in three planes through its peak, with axial slices below",
             caption="",
         ),
-        "tmap": Words(
-            title="t map",
-            alt="Map of t in three planes through the seed, with axial slices below",
-            caption="Colours fade out below |t| = 2. Yellow: the seed. Black: what survives the "
-            "false discovery rate.",
+        "zmap": Words(
+            title="z map",
+            alt="Map of z in three planes through the seed, with axial slices below",
+            caption="Without threshold; colours fade out below |z| = 2. Yellow: the seed. Black: "
+            "what survives correction.",
+        ),
+        "corrected": Words(
+            title="What survives",
+            alt="Map of z where it survives correction, in three planes through its highest value",
+            caption="z where the corrected p is .05 or less; planes through the highest value.",
         ),
         "curves": Words(
             title="Graphs over density",

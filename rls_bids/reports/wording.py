@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from rls_bids.settings import DenoiseSettings
+from rls_bids.numerics.tail import MIN_RESAMPLINGS
+from rls_bids.settings import DenoiseSettings, GroupSettings
 from rls_bids.settings.strategies import UNCENSORED, strategy_of
 
 STRATEGIES: Mapping[str, str] = MappingProxyType(
@@ -49,6 +50,22 @@ GROUP_FDR = (
     "p values were corrected over the voxels of each map for the false discovery rate "
     "[@benjamini1995], not over maps."
 )
+GROUP_RESAMPLED = (
+    "Residuals of the reduced model were permuted, or had their signs flipped where the mean "
+    "itself was tested or variances may differ [@freedman1983] [@winkler2014], {n} times or as "
+    "often as there are distinct resamplings. p values hold family-wise over {what}, by the "
+    "largest of each resampling{tail}, and over all maps of the model by the smallest p of each "
+    "resampling where maps have the same resamplings [@winkler2016], else by Holm's method. p "
+    "values for the false discovery rate [@benjamini1995] are over the voxels of each map."
+)
+GROUP_WHAT: Mapping[str, str] = MappingProxyType(
+    {
+        "tfce": "the voxels of a map after threshold-free cluster enhancement [@smithnichols2009]",
+        "cluster": "the clusters of a map (mass above z of a two-sided p of {p:g})",
+        "voxel": "the voxels of a map (largest z)",
+    }
+)
+GROUP_TAIL = ", with a generalised Pareto tail [@knijnenburg2009] where not all were listed"
 GROUP_TABLES = "Participants' graph metrics were tested by ordinary least squares, two-sided."
 COLUMNS = (
     "The columns of the design were {columns}; numbers and indicators of covariates were centred "
@@ -194,3 +211,15 @@ TOGETHER = (
     "semi-partial correlations, of every voxel with what the other seeds of the network do not "
     "tell of the seed's series; each of these others costs a degree of freedom."
 )
+
+
+def group_correction(group: GroupSettings) -> str:
+    """Say how the p values of maps are corrected."""
+    if group.correction == "fdr":
+        return GROUP_FDR
+    is_fitted = group.n_permutations >= MIN_RESAMPLINGS
+    return GROUP_RESAMPLED.format(
+        n=group.n_permutations,
+        what=GROUP_WHAT[group.correction].format(p=group.cluster_threshold),
+        tail=GROUP_TAIL if is_fitted else "",
+    )

@@ -270,6 +270,8 @@ def _check_together(settings: Settings) -> None:
     low, high = settings.measures.alff_low_hz, settings.measures.alff_high_hz
     if low >= high:
         raise UsageError(limits.ALFF_ORDER.format(low=low, high=high))
+    if settings.group.cluster_threshold >= limits.MOST_P:
+        raise UsageError(limits.CLUSTER_P.format(found=settings.group.cluster_threshold))
     check_strategies(denoise)
     _check_motion_filter(denoise)
     if settings.analysis_level == "participant":  # the group level finds the matrices it needs

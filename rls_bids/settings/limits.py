@@ -30,6 +30,8 @@ ICA_ALONE = (
 )
 DENSITY_ABOVE_ONE = "--graph-densities got {found:g}, but a share of all pairs is at most 1."
 THRESHOLD_OF_ONE = "--graph-thresholds got {found:g}, but a correlation above it is less than 1."
+MOST_P = 0.5
+CLUSTER_P = "--cluster-threshold got {found:g}, but it must be a p between 0 and 0.5."
 ALFF_ORDER = "--alff-band got {low:g} and {high:g} Hz, but the lower must come first and be less."
 STOP_WITHOUT_FILTER = (
     "{flags} without --motion-filter-type: it says how breathing is taken out of head motion."
@@ -103,6 +105,7 @@ WORDS = {
     "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
     "group.graph_covariate": ("--graph-covariate", ("none", "mean_r")),
     "group.matrix_measures": ("--matrix-measures", MATRIX_TESTS),
+    "group.correction": ("--correction", ("tfce", "cluster", "voxel", "fdr")),
     "run.level": ("--level", ("minimal", "full")),
 }
 NAMES_OR_PATHS = ("measures.atlases",)
@@ -146,6 +149,7 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),
     "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
     "group.n_permutations": ("--n-permutations", 1, True, "1 or more resamplings"),
+    "group.cluster_threshold": ("--cluster-threshold", 0, False, "a p between 0 and 0.5"),
     "run.n_cpus": ("--n-cpus", 1, True, "1 or more"),
     "run.omp_nthreads": ("--omp-nthreads", 1, True, "1 or more"),
     "run.mem_gb": ("--mem", 0, False, "more than 0"),

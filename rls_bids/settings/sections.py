@@ -123,7 +123,8 @@ class GroupSettings:
     a participant. ``variance_groups`` is a column, empty for that of the groups; ``sites`` may
     be ``none``. With ``graph_covariate`` graph metrics are tested twice, without and with each
     participant's mean correlation among the covariates; ``matrix_measures`` are the matrices
-    compared.
+    compared. ``correction`` says how far maps are corrected: TFCE and all that costs less,
+    clusters and voxels, voxels, or no resampling at all; ``cluster_threshold`` is a two-sided p.
     """
 
     model_file: str | None = None
@@ -139,6 +140,8 @@ class GroupSettings:
     n_permutations: int = 5000
     graph_covariate: Literal["none", "mean_r"] = "none"
     matrix_measures: tuple[str, ...] = ("pearsoncorrelation",)
+    correction: Literal["tfce", "cluster", "voxel", "fdr"] = "tfce"
+    cluster_threshold: float = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

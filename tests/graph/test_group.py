@@ -126,6 +126,7 @@ def copy(made: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
 def run(bids: Path, out: Path, *arguments: object) -> int:
     work = out.parent / "work"
     common = ["group", "-w", work, "--n-cpus", 1, "--max-mean-fd", 0.5]
+    common += [] if "--n-permutations" in arguments else ["--n-permutations", 200]
     logger, environment = logging.getLogger("rls_bids"), dict(os.environ)
     try:
         return main([str(each) for each in (bids, out, *common, *arguments)])
@@ -245,14 +246,16 @@ def test_the_page_names_who_is_left_out(done: Path) -> None:
         f"too few voxels (seeds {SEEDS[1]})",
         "0.900 mm, above 0.5 mm",
         "3 of 8 (38 %)",
-        "voxels survive the false discovery rate",
+        "voxels survive (family-wise over this map after TFCE, .05), in 1 clusters",
+        "Participants change places freely.",
         "6.5 ± 0",
         "above 0.4 mm were censored",  # from the maps' sidecars, not from this call's options
     ):
         assert words in page
     for source in re.findall(r'<img src="([^"]+)"', page):
         assert (done / "group" / source).is_file()
-    assert len(re.findall("<img ", page)) == 5  # two maps, two designs, the covariates
+    # z of two maps, what survives of one, two designs, the covariates
+    assert len(re.findall("<img ", page)) == 6
 
 
 def test_a_second_run_computes_nothing(
