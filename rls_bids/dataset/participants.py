@@ -96,8 +96,8 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
     _check_needed(model, question, tables)
     rows, dropped = find_rows(found, within)
     asked = _settle(model, (within, question[1]), rows, tables)
-    needed = [*variables_of(asked.terms), *filter(None, (model.pairs, model.sites))]
-    needed += [model.variance_groups] if model.variance_groups else []
+    units = (model.pairs, model.sites, model.variance_groups)
+    needed = [*variables_of(asked.terms), *filter(None, units)]
     for label, row in list(rows.items()):
         reason = reason_to_drop(row, tables, model, asked.groups, needed)
         if reason:
