@@ -50,7 +50,7 @@ NOTHING_IN_BOTH = (
     "{path}: Input has the {name} {own}, of which the command line leaves none ({flag})."
 )
 UNKNOWN_PEOPLE = "{where} names {who}, but neither participants.tsv nor the results know them."
-NO_VOXELWISE = "{path} asks for the voxelwise covariates {names}, which are not computed yet."
+NOT_YET = "{path} has the key {key}, which nothing computes yet."
 NO_VOXELWISE_HINT = (
     "A covariate with one number a participant can stand in the formula, such as IRLS_pre."
 )
@@ -221,9 +221,15 @@ def _narrowed(chosen: InputSettings, model: Model) -> InputSettings:
 
 def _check_model(model: Model) -> None:
     """Refuse what a file may ask for, but nothing computes yet."""
-    if model.voxel_covariates:
-        names = ", ".join(model.voxel_covariates)
-        raise UsageError(NO_VOXELWISE.format(path=model.source, names=names), NO_VOXELWISE_HINT)
+    asked = {
+        "voxel_covariates": model.voxel_covariates,
+        "regions": model.regions,
+        "equivalence_bound": model.equivalence_bound,
+    }
+    for key, value in asked.items():
+        if value:
+            hint = NO_VOXELWISE_HINT if key == "voxel_covariates" else ""
+            raise UsageError(NOT_YET.format(path=model.source, key=key), hint)
 
 
 def _check_labels(designs: Sequence[MapDesign]) -> None:

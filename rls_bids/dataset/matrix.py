@@ -72,7 +72,7 @@ class Matrix:
     coding: tuple[tuple[str, str], ...]
     terms: Terms
     factors: Factors
-    raw: FloatArray
+    codes: tuple[str, ...]
     centres: FloatArray
 
 
@@ -111,7 +111,12 @@ def build_matrix(terms: Terms, factors: Factors, rows: Sequence[str]) -> Matrix:
         for name, code, kept, centre in zip(shown, names, is_kept, centres, strict=True)
     )
     return Matrix(
-        frame=frame, coding=coding, terms=terms, factors=factors, raw=raw, centres=centres
+        frame=frame,
+        coding=coding,
+        terms=terms,
+        factors=factors,
+        codes=tuple(names),
+        centres=centres,
     )
 
 
@@ -150,7 +155,7 @@ def cell(matrix: Matrix, levels: Mapping[str, str]) -> FloatArray:
         for name, own in matrix.factors.numbers.items()
     }
     factors = Factors(numbers=numbers, categories={**matrix.factors.categories, **changed})
-    _, raw = _encode(matrix.terms, factors, n)
+    raw = _evaluate(matrix.codes, matrix.terms, factors, n)
     return np.asarray((raw - matrix.centres).mean(axis=0))
 
 
@@ -231,6 +236,22 @@ def _encode(terms: Terms, factors: Factors, n: int) -> tuple[list[str], FloatArr
         words += [":".join(codes)] if codes else []
     made = Formula(" + ".join(words)).get_model_matrix(pd.DataFrame(data), na_action="raise")
     return list(made.columns), made.to_numpy(float)
+
+
+def _evaluate(codes: Sequence[str], terms: Terms, factors: Factors, n: int) -> FloatArray:
+    """Return the columns of codes that :func:`_encode` chose, for other levels of the rows."""
+    columns = []
+    for code in codes:
+        column = np.ones(n)
+        for name, level, _ in _parts(code, terms):
+            if level:
+                category = factors.categories[name]
+                wanted = category.levels[int(level)]
+                column = column * np.array([value == wanted for value in category.values])
+            else:
+                column = column * _values(name, terms, factors)
+        columns.append(column)
+    return np.stack(columns, axis=1)
 
 
 def _values(text: str, terms: Terms, factors: Factors) -> FloatArray:

@@ -96,15 +96,7 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
     _check_needed(model, question, tables)
     rows, dropped = find_rows(found, within)
     asked = _settle(model, (within, question[1]), rows, tables)
-    needed = [*variables_of(asked.terms), *filter(None, (model.pairs, model.sites))]
-    needed += [model.variance_groups] if model.variance_groups else []
-    for label, row in list(rows.items()):
-        reason = reason_to_drop(row, tables, model, asked.groups, needed)
-        if reason:
-            dropped[label] = reason
-            del rows[label]
-    if model.pairs:
-        rows = drop_unpaired(rows, dropped, tables, model.pairs)
+    rows = _keep(model, asked, rows, dropped, tables)
     _check_counts(asked, rows, tables, model, dropped)
     inputs = tuple(one for row in rows.values() for one in row)
     check_processing(inputs)
@@ -141,6 +133,22 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
         coding=matrix.coding,
         variables=_variables(shown_variables(terms, hidden), rows, scope),
     )
+
+
+def _keep(
+    model: Model, asked: _Asked, rows: dict[str, Row], dropped: dict[str, str], tables: Tables
+) -> dict[str, Row]:
+    """Return who can be in the model; why others cannot is added to ``dropped``."""
+    units = (model.pairs, model.sites, model.variance_groups)
+    needed = [*variables_of(asked.terms), *filter(None, units)]
+    kept = {}
+    for label, row in rows.items():
+        reason = reason_to_drop(row, tables, model, asked.groups, needed)
+        if reason:
+            dropped[label] = reason
+        else:
+            kept[label] = row
+    return drop_unpaired(kept, dropped, tables, model.pairs) if model.pairs else kept
 
 
 def label_of(between: Contrast, within: Contrast | None) -> str:

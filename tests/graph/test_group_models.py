@@ -196,7 +196,11 @@ def test_a_page_without_results_says_so(sessions: tuple[Path, Path]) -> None:
         (("--model", "{broken}"), 2, "line 2, column 1 is not JSON"),
         (("--model", "{nowhere}"), 2, "there is no such file"),
         (("--model", "{model}", "--session-label", "pre"), 2, "the command line leaves none"),
-        (("--model", "{voxelwise}"), 2, "asks for the voxelwise covariates grey_matter"),
+        (
+            ("--model", "{voxelwise}"),
+            2,
+            "has the key voxel_covariates, which nothing computes yet",
+        ),
         (("--participant-label", "01", "nobody"), 2, "--participant-label names nobody"),
         ((), 2, rows.SESSIONS.format(sessions="late, post, pre")),
     ],

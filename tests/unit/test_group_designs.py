@@ -1,6 +1,7 @@
 """Designs of every kind: planted truth, other solvers, what may be exchanged, who leaves."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,34 @@ def test_time_of_day_whatever_the_order(tables: Tables, tmp_path: Path) -> None:
     swapped = [who in cohorts.ODD for who in frame.index]
     change = np.where(swapped, -1, 1) * (frame["fd_post"] - frame["fd_pre"])
     np.testing.assert_allclose(design.design["mean_fd"], change)
+
+
+def test_a_crossover_in_any_order(tables: Tables, tmp_path: Path) -> None:
+    """Four sessions; whoever is odd began with sham. The cells come in one order."""
+    order = [("active", "pre"), ("active", "post"), ("sham", "pre"), ("sham", "post")]
+    told = {
+        (who, f"v{visit}"): dict(
+            zip(("drug", "time"), order[(visit + 2 * (int(who) % 2)) % 4], strict=True)
+        )
+        for who in RLS
+        for visit in range(4)
+    }
+    crossed = dataclasses.replace(tables, sessions=told)
+    cells = [f"drug.{drug}:time.{time}" for drug, time in (order[1], order[0], order[3], order[2])]
+    model = json.loads(EXAMPLES["Pre and post"])
+    model["Nodes"][0]["Model"]["Formula"] = "0 + C(drug):C(time)"
+    model["Nodes"][0]["Contrasts"][0] |= {"ConditionList": cells, "Weights": [1, -1, -1, 1]}
+    model["Nodes"][1]["Model"]["X"] = [1]
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(model))
+    visits = [cohorts.one_input(who, f"v{visit}") for who in RLS for visit in range(4)]
+    (design,) = designs(read_model(path), crossed, visits)
+    assert design.sessions == ("active:post", "active:pre", "sham:post", "sham:pre")
+    assert [one.session for one in design.inputs[:8]] == [
+        *("v3", "v2", "v1", "v0"),
+        *("v1", "v0", "v3", "v2"),
+    ]
+    assert design.responses == ((1.0, -1.0, -1.0, 1.0),)
 
 
 def test_patients_on_their_severity(tables: Tables, tmp_path: Path) -> None:

@@ -1,19 +1,27 @@
 """What may be exchanged in designs of every kind, who leaves them, and what is refused."""
 
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rls_bids.dataset import matrix, variables
 from rls_bids.dataset.designs import Design
 from rls_bids.dataset.models import read_model
 from rls_bids.dataset.tables import Tables
 from rls_bids.errors import InputDataError, UsageError
-from rls_bids.numerics.exchangeability import Units, choose_exchangeability, count_distinct
+from rls_bids.numerics.columns import compare_columns
+from rls_bids.numerics.exchangeability import (
+    Units,
+    choose_exchangeability,
+    count_distinct,
+    draw_resamplings,
+)
 from tests import cohorts
 from tests.cohorts import EVERYBODY, HC, PLM, RLS, SESSIONS, inputs_of
 from tests.unit.test_group_designs import PRE, designs, example, flags
@@ -72,6 +80,29 @@ def test_what_may_be_exchanged(
 ) -> None:
     for design in flags(tables, inputs_of(labels, sessions), **changes):
         assert resampling(design) == (kind, distinct)
+
+
+def test_pairs_are_tested_by_all_their_signs(tables: Tables) -> None:
+    """With a column a pair, exchange within pairs is the exact sign test of the differences."""
+    (design,) = flags(tables, inputs_of((*RLS[:6], *HC[:6]), PRE), pairs="pair_id")
+    x, contrast = design.design.to_numpy(), np.array(design.contrasts[0])
+    found = choose_exchangeability(x, contrast, Units(pairs=design.pairs))
+    drawn = draw_resamplings(found, x, 1000, 0)
+    assert drawn.is_exhaustive
+    y = np.random.default_rng(5).normal(0.4, 1, (12, 7))
+    size = (design.size, design.scale)
+    ours = compare_columns(y, x, contrast, drawn, size)
+    labels = np.array(design.pairs)
+    patients = np.array(design.groups) == "RLS"
+    change = np.stack(
+        [y[(labels == one) & patients][0] - y[(labels == one) & ~patients][0]
+         for one in np.unique(labels)]
+    )  # fmt: skip
+    signs = np.array(list(itertools.product((1, -1), repeat=6)))
+    t = [abs(stats.ttest_1samp(sign[:, None] * change, 0).statistic) for sign in signs]
+    expected = (np.array(t) >= t[0] - 1e-6).mean(axis=0)
+    np.testing.assert_allclose(ours.p_permutation, expected)
+    np.testing.assert_allclose(ours.g, change.mean(axis=0) / change.std(axis=0, ddof=1))
 
 
 def test_places_change_within_sites(tables: Tables) -> None:
