@@ -259,7 +259,7 @@ def test_a_second_run_computes_nothing(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*statmap*")}
     before |= {path: path.stat().st_mtime_ns for path in done.rglob("group/**/*.tsv")}
-    figures = {path for path in before if path.suffix == ".svg" and "_desc-tmap" not in path.name}
+    figures = {path for path in before if path.suffix == ".svg" and "_res-2_" not in path.name}
     shutil.rmtree(made[1].parent / "work")
     assert run(*made) == 0
     assert "nothing is computed" in capfd.readouterr().err
