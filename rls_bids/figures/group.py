@@ -77,7 +77,7 @@ def plot_corrected_map(
     stat_img : path or image
         t or z values of what survives, 0 elsewhere.
     background, seeds, look, out_file
-        As in :func:`plot_group_map`; nothing fades.
+        As in :func:`plot_group_map`; nothing that survives fades.
 
     Returns
     -------
@@ -85,15 +85,18 @@ def plot_corrected_map(
         What was written.
     """
     values = load_volume(stat_img)
-    marks = list(seeds)
+    marks, lowest = list(seeds), 0.0
     if values.data.any():
+        lowest = float(np.abs(values.data[values.data != 0]).min())
         voxel = np.unravel_index(np.abs(values.data).argmax(), values.data.shape)
         peak = values.affine[:3, :3] @ np.array(voxel) + values.affine[:3, 3]
         # Planes go through the first mark, which has no size and is not seen.
         marks.insert(0, SeedMark(name="", centre_mm=(peak[0], peak[1], peak[2])))
     limit = look.vmax if look.vmax is not None else display_limit(values, step=1.0, floor=4.0)
     with style.house_style():
-        figure = draw_map(stat_img, background, marks, replace(look, vmax=limit, threshold=0.0))
+        # Colours between a voxel that survives and its neighbours fade, so that edges are sharp.
+        shown = replace(look, vmax=limit, threshold=lowest)
+        figure = draw_map(stat_img, background, marks, shown)
         return style.save(figure, out_file, is_photo=True)
 
 

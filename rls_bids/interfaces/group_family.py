@@ -61,7 +61,7 @@ class CorrectFamily(SimpleInterface):
         from rls_bids.dataset.description import read_json
         from rls_bids.dataset.naming import sidecar
         from rls_bids.interfaces.tables import load_table, save_table
-        from rls_bids.numerics.family import correct_sets
+        from rls_bids.numerics.family import adjust_p, correct_sets
 
         given, folder = self.inputs, Path(runtime.cwd)
         told = [read_json(sidecar(path)) for path in given.maxima_files]
@@ -85,7 +85,12 @@ class CorrectFamily(SimpleInterface):
             minima[name][: len(one)] = one
         save_table(minima, folder / "minima.tsv")
         self._results["minima"] = str(folder / "minima.tsv")
-        about = {"NumberOfMaps": len(sets), "NumberOfSets": len(found.smallest)}
+        lowest = [float(adjust_p(one.min(), one)) for one in found.smallest.values()]
+        about = {
+            "NumberOfMaps": len(sets),
+            "NumberOfSets": len(found.smallest),
+            "SmallestPFamily": min(1.0, len(lowest) * min(lowest)),
+        }
         self._results["manifest"] = save_manifest(
             [
                 {"key": key, "file": f"{key}.tsv", "metadata": about}

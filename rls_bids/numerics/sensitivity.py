@@ -10,6 +10,8 @@ from rls_bids.numerics.family import adjust_p
 VERSION = "1"
 
 LEVEL = 0.05
+MOST_SD = 50.0
+"""No study is planned for larger effects."""
 
 
 def sensitivity(
@@ -38,7 +40,8 @@ def sensitivity(
     -------
     dict of str to float
         ``single``: one region declared before, two-sided α = .05; ``map``: one voxel, corrected
-        over the map; ``family``: over all maps. What no p can reach is left out.
+        over the map; ``family``: over all maps. What no p can reach, or only effects
+        beyond any sense, is left out.
 
     Examples
     --------
@@ -59,5 +62,6 @@ def sensitivity(
         rank = int(np.floor(level * len(ordered) + 1e-9))
         if rank:
             alpha = float(2 * stats.norm.sf(ordered[rank - 1]))
-            found[name] = smallest_effect(df, size, alpha=alpha)
+            if stats.t.isf(alpha / 2, df) < MOST_SD * np.sqrt(size):
+                found[name] = smallest_effect(df, size, alpha=alpha)
     return found

@@ -22,8 +22,8 @@ NOT_FITTED = "This was not modelled: {reason}."
 ACROSS_MAPS = "p values are corrected over the voxels of each map, not across maps."
 TOGETHER = (
     "{n_found} of {n} maps have an effect by the p that is corrected over all maps of the model "
-    "(p family ≤ .05); {n_alone} by the p of each map alone. Another strategy would be a family "
-    "of its own."
+    "(p family ≤ .05); {n_alone} by the p of each map alone. With these resamplings p family "
+    "cannot get below {smallest}. Another strategy would be a family of its own."
 )
 OTHER_SETS = (
     "Not all maps have the same resamplings: participants who lack a map, or another "
@@ -39,7 +39,7 @@ HOW = {
 }
 NOTHING_SURVIVES = "No voxel survives ({how}, .05) in {n_voxels} voxels; smallest p {p}{family}."
 SURVIVORS = (
-    "{n} of {n_voxels} voxels survive ({how}, .05), in {n_clusters} clusters; smallest p "
+    "{n} of {n_voxels} voxels survive ({how}, .05); clusters: {n_clusters}; smallest p "
     "{p}{family}."
 )
 OVER_FAMILY = ", over all maps {p}"
@@ -167,6 +167,7 @@ def _together(
         summary = TOGETHER.format(
             n=len(found),
             n_found=sum(float(row["p_family"]) <= LEVEL for row in found.values()),
+            smallest=number(float(told["SmallestPFamily"])),
             n_alone=sum(float(row["p_fwe"]) <= LEVEL for row in found.values()),
         )
         sets = (OTHER_SETS.format(n_sets=n_sets),) if n_sets > 1 else ()

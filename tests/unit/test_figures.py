@@ -284,6 +284,10 @@ def test_group_figures(head, tmp_path):
         _check(
             group.plot_group_map(t_map, head["t1w"], [seed], look, path, significant=significant)
         )
+        left = _image(t_map.get_fdata() * significant.get_fdata())
+        _check(
+            group.plot_corrected_map(left, head["t1w"], [seed], look, tmp_path / f"{name}c.svg")
+        )
     design = np.column_stack([np.repeat([1.0, 0], 8), np.repeat([0.0, 1], 8), np.arange(16)])
     rows = [f"sub-{n:02d}" for n in range(16)]
     names = ["RLS", "HC", "age"]

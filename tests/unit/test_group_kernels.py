@@ -120,4 +120,5 @@ def test_sensitivity_grows_with_the_number_of_tests() -> None:
     power = stats.nct.sf(limit, 38, found["map"] * np.sqrt(10.0))
     assert power == pytest.approx(0.8, abs=0.01)
     assert set(sensitivity(38, 10.0)) == {"single"}
+    assert set(sensitivity(1, 2.0, heights + 3)) == {"single"}  # t of hundreds
     assert "family" not in sensitivity(38, 10.0, heights, np.full(1000, 0.01))
