@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import integrate, optimize, special, stats
 from scipy.interpolate import PchipInterpolator
 
 VERSION = "1"
@@ -231,7 +231,7 @@ def noncentrality(t: float, df: float, probability: float) -> float:
     step = 1.0 + abs(t) / np.sqrt(df)
 
     def excess(shift: float) -> float:
-        return float(stats.nct.cdf(t, df, shift)) - probability
+        return _noncentral_cdf(t, df, shift) - probability
 
     low, high = centre - step, centre + step
     while excess(low) < 0:
@@ -239,6 +239,26 @@ def noncentrality(t: float, df: float, probability: float) -> float:
     while excess(high) > 0:
         high += step
     return float(optimize.brentq(excess, low, high, xtol=1e-9))
+
+
+def _noncentral_cdf(t: float, df: float, shift: float) -> float:
+    """Return P(T ≤ t) of the noncentral t.
+
+    scipy has NaN far out at two or three degrees of freedom; there the definition is integrated:
+    T = (Z + δ) / s with s² of χ²/df, so that P = ∫ Φ(t s − δ) f(s) ds.
+    """
+    found = float(stats.nct.cdf(t, df, shift))
+    if np.isfinite(found):
+        return found
+    scaled = stats.chi(df, scale=1 / np.sqrt(df))
+    edges = scaled.ppf([1e-12, 0.5, 1 - 1e-12])
+    step = np.clip(shift / t, edges[0], edges[2]) if t else edges[1]
+    points = np.sort([step, edges[1]])
+    value, _ = integrate.quad(
+        lambda s: special.ndtr(t * s - shift) * scaled.pdf(s),
+        edges[0], edges[2], points=points, limit=200,
+    )  # fmt: skip
+    return float(value)
 
 
 def _bounds(size: FloatArray, df: float, probability: float) -> FloatArray:

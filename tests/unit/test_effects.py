@@ -13,6 +13,7 @@ from rls_bids.numerics.effects import (
     noncentrality,
     paired_effects,
     partial_eta_squared,
+    standardised,
 )
 
 
@@ -157,3 +158,16 @@ GOLDEN = [
     [-1.18947766, -0.58911103, 0.66695196],
     [0.39809594, 0.98472273, 2.50784886],
 ]
+
+
+@pytest.mark.parametrize(("t", "df"), [(10.0, 2), (26.0, 3), (60.0, 2), (59.0, 4)])
+def test_limits_of_very_small_studies(t, df):
+    """scipy's noncentral t has no values there; simulated quantiles are the oracle."""
+    rng = np.random.default_rng(7)
+    for probability in (0.975, 0.025):
+        shift = noncentrality(t, df, probability)
+        spread = np.sqrt(rng.chisquare(df, 400_000) / df)
+        below = ((rng.standard_normal(400_000) + shift) / spread <= t).mean()
+        assert below == pytest.approx(probability, abs=0.002)
+    size = standardised(np.linspace(-t, t, 400), df, 0.5)
+    assert np.isfinite(size).all()
