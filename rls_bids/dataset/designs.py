@@ -98,6 +98,7 @@ class Design:
             "Weights": [list(row) for row in self.contrasts],
             "NullHypothesis": self.hypothesis,
             "Groups": list(self.groups),
+            "Compared": [list(pair) for pair in self.compared],
             "Sessions": list(self.sessions),
             "Responses": [list(row) for row in self.responses],
             "Pairs": list(self.pairs),

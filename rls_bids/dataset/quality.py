@@ -33,12 +33,8 @@ def quality_columns(root: Path, inputs: Sequence[GroupInput], task: str) -> dict
     """
     sessions = [_of_session(root, one, task) for one in inputs]
     names = dict.fromkeys(name for session in sessions for name in session)
-    columns = {
-        name: [session.get(name, math.nan) for session in sessions] for name in names
-    }
-    return {
-        name: values for name, values in columns.items() if not all(map(math.isnan, values))
-    }
+    columns = {name: [session.get(name, math.nan) for session in sessions] for name in names}
+    return {name: values for name, values in columns.items() if not all(map(math.isnan, values))}
 
 
 def _of_session(root: Path, one: GroupInput, task: str) -> dict[str, float]:

@@ -30,6 +30,7 @@ class GroupTest:
     responses: "NDArray[np.float64]"
     labels: tuple[str, ...]
     groups: tuple[str, ...]
+    compared: dict[str, float]
     units: "Units"
     assume: str
     size: "SizeKind"
@@ -39,6 +40,25 @@ class GroupTest:
     def contrast(self) -> "NDArray[np.float64]":
         """The only contrast as a vector, several as they are."""
         return self.contrasts[0] if len(self.contrasts) == 1 else self.contrasts
+
+    @property
+    def sides(self) -> list[float] | None:
+        """1 or -1 for rows of the groups that are compared, 0 for others; None without groups."""
+        if not self.compared:
+            return None
+        weights = [self.compared.get(group, 0.0) for group in self.groups]
+        return [float((weight > 0) - (weight < 0)) for weight in weights]
+
+    def respond(self, values: "NDArray[np.floating]") -> "NDArray[np.float64]":
+        """Return the responses (n_rows, n_responses, n) of values of all sessions of all rows.
+
+        ``values`` (n_rows * n_sessions, n) come in the order of the maps.
+        """
+        import numpy as np
+
+        n_sessions = self.responses.shape[1]
+        by_session = np.asarray(values, dtype=float).reshape(len(self.labels), n_sessions, -1)
+        return np.asarray(np.einsum("rs,isv->irv", self.responses, by_session))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,6 +91,7 @@ def load_design(design_file: str, sidecar_file: str) -> GroupTest:
         responses=np.array(told["Responses"], dtype=float),
         labels=tuple(row.removeprefix("sub-") for row in told["Rows"]),
         groups=tuple(told["Groups"]),
+        compared=dict(told["Compared"]),
         units=Units(**units),
         assume=told["Assume"],
         size=told["EffectSize"],
