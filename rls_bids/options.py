@@ -130,6 +130,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
          "leave out participants with more mean framewise displacement (off)"),
         ("--n-permutations", "group.n_permutations", WHOLE, "N",
          "resamplings of tests of graph metrics; all there are where these are fewer (5000)"),
+        ("--graph-covariate", "group.graph_covariate", TEXT, "{none,mean_r}",
+         "mean_r: test graph metrics also with the mean correlation as covariate (none)"),
         ("--random-seed", "run.random_seed", WHOLE, "N", "start of all random numbers (0)"),
     ),
     "running": (

@@ -56,6 +56,8 @@ DESCRIPTIONS = {
     "zstd": "As z over the voxels that have a value: mean 0, standard deviation 1.",
     "global": "Metrics of whole graphs.",
     "nodal": "Metrics of the nodes of graphs.",
+    "globalMeanR": "Metrics of whole graphs, adjusted for the mean correlation.",
+    "nodalMeanR": "Metrics of the nodes of graphs, adjusted for the mean correlation.",
     "globalValues": "Metrics of whole graphs, those of every participant that were compared.",
     "nodalValues": "Metrics of nodes, those of every participant that were compared.",
 }

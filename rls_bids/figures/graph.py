@@ -1,6 +1,7 @@
 """Global graph metrics over density, beside those of null networks."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ PANELS = (
     ("global_efficiency", "global efficiency"),
     ("local_efficiency", "local efficiency"),
 )
+GROUP_COLOURS = (style.VERMILION, style.BLUE, style.ORANGE, style.SKY, style.GREEN, style.PURPLE)
 _COLUMNS = 3
 _PANEL_INCH = 2.2
 _HEAD_INCH = 0.7
@@ -122,7 +124,7 @@ def plot_group_curves(
     rows : sequence of mapping
         Long table of every participant's global metrics, cells as text.
     groups : sequence of str
-        First and second group.
+        In the order of their colours: first and second group, or more.
     title, subtitle : str
     out_file : str or Path
     """
@@ -135,7 +137,7 @@ def plot_group_curves(
         style.heading(figure, title, f"{subtitle}; means with 95 % confidence bands, not adjusted")
         for panel, (metric, label) in zip(_panels(figure, n_rows), PANELS, strict=True):
             for weighting, line in zip(weightings, ("-", "--"), strict=False):
-                for group, colour in zip(groups, (style.VERMILION, style.BLUE), strict=True):
+                for group, colour in zip(groups, cycle(GROUP_COLOURS), strict=False):
                     x, values = group_curves(rows, metric, weighting, group)
                     if not x:
                         continue

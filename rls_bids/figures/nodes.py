@@ -54,7 +54,7 @@ def plot_nodes(
     brain : path or image
         Zero outside the brain: its outline is drawn.
     words : mapping
-        ``title`` and ``subtitle``.
+        ``title`` and ``subtitle``; ``statistic`` where it is not t.
     out_file : str or Path
 
     Returns
@@ -79,7 +79,7 @@ def plot_nodes(
             axes[0].text(-0.12, 0.5, row.title, rotation=90, va="center", ha="center",
                          transform=axes[0].transAxes, size=9)  # fmt: skip
         bar = figure.add_axes((0.93, 0.15, 0.012, 0.6))
-        figure.colorbar(_colours(limit), cax=bar).set_label("t")
+        figure.colorbar(_colours(limit), cax=bar).set_label(words.get("statistic", "t"))
         return style.save(figure, out_file)
 
 

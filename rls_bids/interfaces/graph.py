@@ -1,7 +1,7 @@
 """Graph metrics of a session's correlation matrix, as two long tables and a picture."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +28,13 @@ COLUMNS = (
 )
 MISSING = "n/a"
 TABLES = ("global", "nodal")
+STATISTICS = {"t": "t", "f": "F"}
 NODAL_PANELS = (
     ("degree_auc", "degree"),
     ("clustering_auc", "clustering"),
     ("nodal_efficiency_auc", "nodal efficiency"),
     ("betweenness_auc", "betweenness"),
+    ("participation_auc", "participation"),
 )
 
 
@@ -76,7 +78,9 @@ class GraphTables(SimpleInterface):
         else:
             table = load_table(matrix["file"])
             try:
-                results = _measure(np.array(list(table.values())), self.inputs)
+                nodes = matrix["metadata"].get("Nodes", [])
+                labels = network_labels([node["Network"] or "" for node in nodes])
+                results = _measure(np.array(list(table.values())), labels, self.inputs)
                 about |= _save(results, list(table), folder)
             except RlsBidsError as error:
                 about["Missing"] = error.message
@@ -88,7 +92,20 @@ class GraphTables(SimpleInterface):
         return runtime
 
 
-def _measure(matrix: Any, inputs: Any) -> "list[GraphResult]":
+def network_labels(networks: Sequence[str]) -> list[str]:
+    """Return the labels for the participation coefficient, none where there is one network.
+
+    Parcels of no network count as one of their own.
+
+    Examples
+    --------
+    >>> network_labels(["visual", "", "visual"]), network_labels(["", ""])
+    (['visual', '', 'visual'], [])
+    """
+    return list(networks) if len(set(networks)) > 1 else []
+
+
+def _measure(matrix: Any, labels: Sequence[str], inputs: Any) -> "list[GraphResult]":
     """Measure one matrix with every weighting; all have the same null seeds."""
     from rls_bids.numerics.graph import GraphOptions, graph_metrics, participant_seed
 
@@ -105,6 +122,7 @@ def _measure(matrix: Any, inputs: Any) -> "list[GraphResult]":
                 n_nulls=given["n_nulls"],
             ),
             seed=participant_seed(inputs.random_seed, *inputs.who),
+            labels=labels or None,
         )
         for weighting in given["graph_weighting"]
     ]
@@ -170,7 +188,7 @@ class PlotGraph(SimpleInterface):
         return runtime
 
 
-def read_graph_table(path: str) -> list[Mapping[str, str]]:
+def read_graph_table(path: str) -> list[dict[str, str]]:
     """Read a long table of graph metrics, cells as text."""
     import csv
 
@@ -182,7 +200,7 @@ class PlotGroupGraphsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `PlotGroupGraphs`."""
 
     manifest = File(exists=True, mandatory=True, desc="tables of a group comparison")
-    groups = traits.List(traits.Str(), mandatory=True, desc="first and second group")
+    groups = traits.List(traits.Str(), desc="in the order of the contrast, if there are any")
     title = traits.Str(mandatory=True, desc="of the figure")
     subtitle = traits.Str(mandatory=True, desc="smaller, below the title")
     base_dir = traits.Str(mandatory=True, desc="output directory")
@@ -202,7 +220,13 @@ class PlotGroupGraphs(SimpleInterface):
         entries = {entry["key"]: entry for entry in load_manifest(self.inputs.manifest)}
         rows = read_graph_table(entries["globalValues"]["file"])
         words = (self.inputs.title, self.inputs.subtitle)
-        draw = partial(plot_group_curves, rows, self.inputs.groups, *words)
+        rank = {group: place for place, group in enumerate(self.inputs.groups)}
+        rows.sort(key=lambda row: rank.get(row["group"], len(rank)))
+        for row in rows:
+            if row["session"] != MISSING:
+                row["group"] = f"{row['group']}, {row['session']}"
+        groups = list(dict.fromkeys(row["group"] for row in rows))
+        draw = partial(plot_group_curves, rows, groups, *words)
         atomic_write(Path(self.inputs.base_dir, self.inputs.path), draw)
         return runtime
 
@@ -242,16 +266,18 @@ class PlotGroupNodes(SimpleInterface):
         centres = parcel_centres(atlas, given.space)
         names = [parcel.name for parcel in load_parcels(atlas)]
         first = (rows[0]["weighting"], rows[0]["sign"])
+        found = {row["metric"] for row in rows}
+        of = "t" if any(row["t"] != MISSING for row in rows) else "f"
         drawn = []
-        for metric, words in NODAL_PANELS:
+        for metric, words in (panel for panel in NODAL_PANELS if panel[0] in found):
             t, survives = np.full(len(names), np.nan), np.zeros(len(names), dtype=bool)
             for row in rows:
                 is_shown = (row["metric"], row["weighting"], row["sign"]) == (metric, *first)
-                if is_shown and row["node"] in names and row["t"] != MISSING:
+                if is_shown and row["node"] in names and row[of] != MISSING:
                     place = names.index(row["node"])
-                    t[place], survives[place] = float(row["t"]), float(row["p_fwe"]) <= LEVEL
+                    t[place], survives[place] = float(row[of]), float(row["p_fwe"]) <= LEVEL
             drawn.append(NodeValues(title=words, t=t, survives=survives))
-        text = {"title": given.title, "subtitle": given.subtitle}
+        text = {"title": given.title, "subtitle": given.subtitle, "statistic": STATISTICS[of]}
         draw = partial(plot_nodes, drawn, centres, given.template, text)
         atomic_write(Path(given.base_dir, given.path), draw)
         return runtime

@@ -1,8 +1,13 @@
-"""Graphs of several participants on common nodes and densities, compared between two groups."""
+"""Graphs of several participants on common nodes and densities, and the tests of a design.
 
+Three kinds of nodes: what all have in common, one participant's graphs (as many at once as there
+are processes), and the tests. Numbers do not depend on who is measured where: each matrix has a
+seed of its own.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +20,15 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from rls_bids.dataset.description import read_json, write_json
 from rls_bids.errors import InputDataError
-from rls_bids.interfaces.designs import draw, load_design
+from rls_bids.interfaces.designs import Drawn, GroupTest, draw, load_design
+from rls_bids.interfaces.graph import network_labels
 from rls_bids.interfaces.group_tables import (
     AREA,
+    MEAN_R,
+    Stack,
+    Test,
     compare_nodes,
     compare_whole,
     count_survivors,
@@ -33,7 +43,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rls_bids.numerics.graph import GraphOptions, GraphResult
+    from rls_bids.numerics.graph import GraphOptions, GraphRow
 
 OTHER_NODES = "{path} has other nodes than {first}."
 OTHER_NODES_HINT = "Run the participant level again with one version of the atlas for all."
@@ -43,15 +53,177 @@ ONE_DENSITY = (
 )
 ONE_DENSITY_HINT = "Ask for lower densities with --graph-densities."
 
+EVERYBODY = "all"
+"""The group of everyone where a design has no groups."""
+
+NO_LEVEL = 1e-8
+"""Weights of sessions whose sum is less make a difference."""
+
+
+class ShareGraphsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `ShareGraphs`."""
+
+    in_files = InputMultiObject(File(exists=True), mandatory=True, desc="matrices of r")
+    atlas = traits.Str(mandatory=True, desc="as it was asked for")
+    options = traits.Dict(mandatory=True, desc="settings of the measure")
+    version = traits.Str(mandatory=True, desc="kernel version")
+
+
+class ShareGraphsOutputSpec(TraitedSpec):
+    """Outputs of `ShareGraphs`."""
+
+    shared = File(exists=True, desc="common nodes, their networks, and densities, .json")
+
+
+class ShareGraphs(SimpleInterface):
+    """Find the nodes and densities that all participants of a comparison have."""
+
+    input_spec = ShareGraphsInputSpec
+    output_spec = ShareGraphsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from rls_bids.numerics.graph import common_densities, restrict_nodes
+
+        given = self.inputs
+        names, matrices, nodes, nodes_out = load_common(given.in_files)
+        inner = [restrict_nodes(matrix, nodes) for matrix in matrices]
+        asked = sorted(given.options["graph_densities"])
+        densities = common_densities(inner, asked, given.options["graph_negative"])
+        if len(densities) < 2:
+            listed = ", ".join(f"{density:g}" for density in asked)
+            message = ONE_DENSITY.format(density=densities[0], asked=listed)
+            raise InputDataError(message, ONE_DENSITY_HINT)
+        kept = [names[node] for node in nodes]
+        path = Path(runtime.cwd, "shared.json")
+        shared = {
+            "Nodes": nodes.tolist(),
+            "Names": kept,
+            "NodesLeftOut": nodes_out,
+            "Densities": list(densities),
+            "DensitiesLeftOut": sorted(set(asked) - set(densities)),
+            "Networks": network_labels(parcel_sets(given.atlas, kept, "network")),
+        }
+        write_json(path, shared)
+        self._results["shared"] = str(path)
+        return runtime
+
+
+def load_common(
+    paths: Sequence[str],
+) -> "tuple[list[str], list[NDArray[np.float64]], NDArray[np.intp], dict[str, str]]":
+    """Read matrices and find the nodes that all have; who lacks a usual one left when planned.
+
+    Returns
+    -------
+    names, matrices, nodes, nodes_out
+        Names of all nodes, one matrix a file, places of the common nodes, and the names of the
+        others with the reason.
+
+    Raises
+    ------
+    InputDataError
+        The matrices have different nodes, or fewer than 3 in common.
+    """
+    import numpy as np
+
+    from rls_bids.numerics.graph import common_nodes
+
+    tables = [load_table(path) for path in paths]
+    names = list(tables[0])
+    for path, table in zip(paths, tables, strict=True):
+        if list(table) != names:
+            message = OTHER_NODES.format(path=path, first=paths[0])
+            raise InputDataError(message, OTHER_NODES_HINT)
+    matrices = [np.array(list(table.values())) for table in tables]
+    common = common_nodes(matrices, max_missing=0.0)
+    nodes_out = {names[out.node]: out.reason for out in common.nodes_out}
+    return names, matrices, common.nodes, nodes_out
+
+
+def parcel_sets(atlas: str, names: Sequence[str], what: str) -> list[str]:
+    """Return the network (or lobe) of each node, empty where the atlas does not say it."""
+    from rls_bids.resources.atlases import find_atlas
+    from rls_bids.resources.parcels import load_parcels
+
+    known = {parcel.name: getattr(parcel, what) for parcel in load_parcels(find_atlas(atlas))}
+    return [known.get(name, "") for name in names]
+
+
+class MeasureGraphsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `MeasureGraphs`."""
+
+    in_file = File(exists=True, mandatory=True, desc="matrix of r of one participant")
+    shared = File(exists=True, mandatory=True, desc="of `ShareGraphs`")
+    options = traits.Dict(mandatory=True, desc="settings of the measure")
+    random_seed = traits.Int(0, usedefault=True, desc="of null networks")
+    version = traits.Str(mandatory=True, desc="kernel version")
+
+
+class MeasureGraphsOutputSpec(TraitedSpec):
+    """Outputs of `MeasureGraphs`."""
+
+    values = File(exists=True, desc="rows of global metrics, and areas of nodes, .json")
+
+
+class MeasureGraphs(SimpleInterface):
+    """Measure one participant's graphs with the seeds that the participant level took."""
+
+    input_spec = MeasureGraphsInputSpec
+    output_spec = MeasureGraphsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
+        from rls_bids.numerics.graph import graph_metrics, participant_seed, restrict_nodes
+
+        given = self.inputs
+        shared = read_json(Path(given.shared))
+        table = load_table(given.in_file)
+        matrix = restrict_nodes(np.array(list(table.values())), np.array(shared["Nodes"]))
+        seed = participant_seed(given.random_seed, Path(given.in_file).name.split("_meas-")[0])
+        labels = shared["Networks"] or None
+        found = [
+            graph_metrics(matrix, options, seed=seed, labels=labels)
+            for options in _options(shared["Densities"], given.options)
+        ]
+        rows = {
+            "global": [asdict(row) for one in found for row in one.global_rows],
+            "nodal": [
+                asdict(row) for one in found for row in one.nodal_rows if row.metric.endswith(AREA)
+            ],
+        }
+        path = Path(runtime.cwd, "values.json")
+        path.write_text(json.dumps(rows), encoding="utf-8")  # NaN, and every digit
+        self._results["values"] = str(path)
+        return runtime
+
+
+def _options(densities: Sequence[float], given: Mapping[str, Any]) -> "list[GraphOptions]":
+    """Return the options of each weighting."""
+    from rls_bids.numerics.graph import GraphOptions
+
+    return [
+        GraphOptions(
+            densities=tuple(densities),
+            weighting=weighting,
+            negative=given["graph_negative"],
+            metrics=given["graph_metrics"],
+            null_model=given["graph_nulls"],
+            n_nulls=given["n_nulls"],
+        )
+        for weighting in given["graph_weighting"]
+    ]
+
 
 class GroupGraphsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `GroupGraphs`."""
 
-    in_files = InputMultiObject(File(exists=True), mandatory=True, desc="matrices of r")
+    values = InputMultiObject(File(exists=True), mandatory=True, desc="of `MeasureGraphs`")
+    shared = File(exists=True, mandatory=True, desc="of `ShareGraphs`")
     design_file = File(exists=True, mandatory=True, desc="one row a participant, same order")
     sidecar_file = File(exists=True, mandatory=True, desc="contrast and units of the design")
-    options = traits.Dict(mandatory=True, desc="settings of the measure")
-    random_seed = traits.Int(0, usedefault=True, desc="of null networks and resamplings")
+    covariate = traits.Enum("none", "mean_r", usedefault=True, desc="of an adjusted copy")
+    random_seed = traits.Int(0, usedefault=True, desc="of resamplings")
     n_permutations = traits.Int(mandatory=True, desc="resamplings asked for")
     version = traits.Str(mandatory=True, desc="kernel version")
 
@@ -63,127 +235,111 @@ class GroupGraphsOutputSpec(TraitedSpec):
 
 
 class GroupGraphs(SimpleInterface):
-    """Measure graphs on what all participants have in common, and test the contrast."""
+    """Test the contrast on global metrics and on those of nodes."""
 
     input_spec = GroupGraphsInputSpec
     output_spec = GroupGraphsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from rls_bids.numerics.columns import compare_columns
-
         given = self.inputs
-        shared = _share(given.in_files, given.options)
-        results = _measure(shared, given)
-        whole = stack_rows([[row for one in each for row in one.global_rows] for each in results])
-        nodes = stack_rows([[row for one in each for row in one.nodal_rows] for each in results])
-        tested = load_design(given.design_file, given.sidecar_file)
-        drawn = draw(tested, given.n_permutations, given.random_seed)
-        test = partial(
-            compare_columns,
-            design=tested.matrix,
-            contrast=tested.contrast,
-            resamplings=drawn.resamplings,
-            size=(tested.size, tested.scale),
-        )
-        nodal = nodes.take([row.metric.endswith(AREA) for row in nodes.rows])
-        who = list(zip(tested.labels, tested.groups, strict=True))
-        tables = {
-            "global": compare_whole(whole, test),
-            "nodal": compare_nodes(nodal, shared.names, test),
+        shared = read_json(Path(given.shared))
+        whole, nodes = (_stack(given.values, part) for part in ("global", "nodal"))
+        test = load_design(given.design_file, given.sidecar_file)
+        who = who_is_who(test, read_json(Path(given.sidecar_file))["Sessions"])
+        tables: dict[str, Any] = {
             "globalValues": long_table(whole, who),
-            "nodalValues": wide_table(nodal, shared.names, who),
+            "nodalValues": wide_table(nodes, shared["Names"], who),
         }
+        about: dict[str, Any] = {key: _told(shared) for key in tables}
+        ways = {"": test}
+        if given.covariate == "mean_r":
+            ways["MeanR"] = with_mean_r(test, whole)
+        for suffix, way in ways.items():
+            drawn = draw(way, given.n_permutations, given.random_seed)
+            compare = make_test(way, drawn)
+            # What is a covariate cannot be tested.
+            rows = [not suffix or row.metric not in MEAN_R for row in whole.rows]
+            found = {
+                "global": compare_whole(whole.take(rows), compare, way.size),
+                "nodal": compare_nodes(nodes, shared["Names"], compare, way.size),
+            }
+            for key, columns in found.items():
+                count = {f"NumberOf{COUNTED[key]}Fwe05": count_survivors(columns)}
+                about[f"{key}{suffix}"] = _told(shared) | {"Resamplings": drawn.told} | count
+                tables[f"{key}{suffix}"] = columns
         folder = Path(runtime.cwd)
         for key, columns in tables.items():
             save_table(columns, folder / f"{key}.tsv")
-        about = _about(shared, given) | {"Resamplings": drawn.told}
-        counts = {
-            "global": {"NumberOfMetricsFwe05": count_survivors(tables["global"])},
-            "nodal": {"NumberOfNodesFwe05": count_survivors(tables["nodal"])},
-        }
-        entries = [
-            {"key": key, "file": f"{key}.tsv", "metadata": about | counts.get(key, {})}
-            for key in tables
-        ]
+        entries = [{"key": key, "file": f"{key}.tsv", "metadata": about[key]} for key in tables]
         self._results["manifest"] = save_manifest(entries, folder)
         return runtime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shared:
-    """What all participants have: matrices of the common nodes, their names, and densities."""
-
-    matrices: "list[NDArray[np.float64]]"
-    names: list[str]
-    nodes_out: dict[str, str]
-    densities: tuple[float, ...]
+COUNTED = {"global": "Metrics", "nodal": "Nodes"}
 
 
-def _share(paths: Sequence[str], options: Mapping[str, Any]) -> _Shared:
-    """Read the matrices; who lacks a node that most have was left out when it was planned."""
-    import numpy as np
+def _stack(paths: Sequence[str], part: str) -> Stack:
+    """Read the rows of every participant, and put them side by side."""
+    from rls_bids.numerics.graph import GraphRow
 
-    from rls_bids.numerics.graph import common_densities, common_nodes, restrict_nodes
+    def rows(path: str) -> "list[GraphRow]":
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [GraphRow(**row) for row in told[part]]
 
-    tables = [load_table(path) for path in paths]
-    names = list(tables[0])
-    for path, table in zip(paths, tables, strict=True):
-        if list(table) != names:
-            message = OTHER_NODES.format(path=path, first=paths[0])
-            raise InputDataError(message, OTHER_NODES_HINT)
-    matrices = [np.array(list(table.values())) for table in tables]
-    common = common_nodes(matrices, max_missing=0.0)
-    inner = [restrict_nodes(matrix, common.nodes) for matrix in matrices]
-    asked = sorted(options["graph_densities"])
-    densities = common_densities(inner, asked, options["graph_negative"])
-    if len(densities) < 2:
-        listed = ", ".join(f"{density:g}" for density in asked)
-        message = ONE_DENSITY.format(density=densities[0], asked=listed)
-        raise InputDataError(message, ONE_DENSITY_HINT)
-    return _Shared(
-        matrices=inner,
-        names=[names[node] for node in common.nodes],
-        nodes_out={names[out.node]: out.reason for out in common.nodes_out},
-        densities=densities,
-    )
+    return stack_rows([rows(path) for path in paths])
 
 
-def _options(shared: _Shared, given: Mapping[str, Any]) -> "list[GraphOptions]":
-    """Return the options of each weighting."""
-    from rls_bids.numerics.graph import GraphOptions
-
+def who_is_who(test: GroupTest, sessions: Sequence[str]) -> list[tuple[str, str | None, str]]:
+    """Return participant, session and group of every file of a design, in its order."""
+    groups = test.groups or (EVERYBODY,) * len(test.labels)
     return [
-        GraphOptions(
-            densities=shared.densities,
-            weighting=weighting,
-            negative=given["graph_negative"],
-            metrics=given["graph_metrics"],
-            null_model=given["graph_nulls"],
-            n_nulls=given["n_nulls"],
-        )
-        for weighting in given["graph_weighting"]
+        (label, session, group)
+        for label, group in zip(test.labels, groups, strict=True)
+        for session in (sessions or (None,))
     ]
 
 
-def _measure(shared: _Shared, given: Any) -> "list[list[GraphResult]]":
-    """Measure every participant with the seeds that the participant level took."""
-    from rls_bids.numerics.graph import graph_metrics, participant_seed
+def make_test(test: GroupTest, drawn: Drawn) -> Test:
+    """Return what tests the values of all files with the same resamplings each time."""
+    from rls_bids.numerics.columns import ColumnTests, compare_columns, weigh_sessions
 
-    options = _options(shared, given.options)
+    def compare(values: "NDArray[np.float64]") -> ColumnTests:
+        return compare_columns(
+            weigh_sessions(values, test.responses),
+            test.matrix,
+            test.contrast,
+            drawn.resamplings,
+            (test.size, test.scale),
+            variance_groups=test.units.variance_groups,
+        )
 
-    def measure(place: int) -> "list[GraphResult]":
-        who = Path(given.in_files[place]).name.split("_meas-")[0]
-        seed = participant_seed(given.random_seed, who)
-        return [graph_metrics(shared.matrices[place], each, seed=seed) for each in options]
-
-    return [measure(place) for place in range(len(shared.matrices))]
+    return compare
 
 
-def _about(shared: _Shared, given: Any) -> dict[str, Any]:
-    """Return what only the run knew."""
-    return {
-        "NumberOfNodes": len(shared.names),
-        "NodesLeftOut": shared.nodes_out,
-        "Densities": list(shared.densities),
-        "DensitiesLeftOut": sorted(set(given.options["graph_densities"]) - set(shared.densities)),
-    }
+def with_mean_r(test: GroupTest, whole: Stack) -> GroupTest:
+    """Return a design in which each participant's mean correlation is a covariate.
+
+    The mean of the positive correlations (of all by size, where graphs are made of these), one
+    column for each response, weighed over sessions as the metrics are. It is centred, but not
+    where it is a difference of sessions: its zero means no change (as for other covariates).
+    """
+    import numpy as np
+
+    from rls_bids.numerics.columns import weigh_sessions
+
+    (column,) = [row for row, each in enumerate(whole.rows) if each.metric in MEAN_R][:1]
+    values = weigh_sessions(whole.values[:, [column]], test.responses)[:, :, 0]
+    is_level = np.abs(test.responses.sum(axis=1)) > NO_LEVEL
+    covariates = values - np.where(is_level, values.mean(axis=0), 0.0)
+    nothing = np.zeros((len(test.contrasts), covariates.shape[1]))
+    return replace(
+        test,
+        matrix=np.hstack([test.matrix, covariates]),
+        contrasts=np.hstack([test.contrasts, nothing]),
+    )
+
+
+def _told(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what sidecars say of nodes and densities."""
+    kept = ("NodesLeftOut", "Densities", "DensitiesLeftOut")
+    return {"NumberOfNodes": len(shared["Names"]), **{key: shared[key] for key in kept}}

@@ -6,7 +6,7 @@ from rls_bids.records import Measure, Stat
 MEASURE = Measure(
     name="graphs",
     kind="atlas",
-    version=f"1-{graph.VERSION}",
+    version=f"2-{graph.VERSION}",
     suffix="graph",
     stats=(
         Stat(name="global", unit="as the metric", caption="Metrics of the whole graph."),

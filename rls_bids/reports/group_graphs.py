@@ -33,8 +33,14 @@ RESAMPLED = (
     "the family: where it differs, densities equate the number of edges, not their strength."
 )
 EVERY = ", all that there are"
-GLOBAL = ("Metric", "Effect", "t", "p", "p (permutation)", "p (FWE)", "Hedges g")
-NODAL = ("Metric", "Node", "t", "p", "p (FWE)", "p (FWE, metrics)", "Hedges g")
+GLOBAL = ("Metric", "Effect", "{of}", "p", "p (permutation)", "p (FWE)", "{size}")
+NODAL = ("Metric", "Node", "{of}", "p", "p (FWE)", "p (FWE, metrics)", "{size}")
+SIZES = {"hedgesg": "Hedges g", "dz": "d_z", "partialr": "partial r", "partialeta2": "partial η²"}
+WHOLE = "Metrics of whole graphs, adjusted for the covariates"
+WITH_MEAN_R = (
+    " and for each participant's mean correlation: what differs here, too, is not explained by "
+    "the strength of connectivity (nodes: see the table nodalMeanR)"
+)
 MOST_NODES = 20
 NODES = "Nodes with the smallest family-wise p, at most {n}; the others are in the table"
 BINARY = "binary"
@@ -69,11 +75,11 @@ def _section(title: str, design: MapDesign, stage: Stage, root: Path) -> Section
         n_metrics=sum(row["p_fwe"] != "n/a" for row in rows),
         nodes=on_nodes["NumberOfNodesFwe05"],
     )
-    whole = Table(
-        caption="Metrics of whole graphs, adjusted for the covariates",
-        header=GLOBAL,
-        rows=tuple(_global_row(row) for row in rows),
-    )
+    size = design.result.size
+    tables = [_global_table(WHOLE, rows, size), *_nodes_table(nodes, size)]
+    if "globalMeanR" in stage:
+        adjusted = _rows(root / stage.product("globalMeanR").path)
+        tables.append(_global_table(WHOLE + WITH_MEAN_R, adjusted, size))
     figures = tuple(
         figure_item(root, path, what, NOT_FINISHED, title)
         for path, what in zip(stage.figures, ("curves", "nodes"), strict=True)
@@ -82,7 +88,7 @@ def _section(title: str, design: MapDesign, stage: Stage, root: Path) -> Section
         anchor=anchor,
         title=title,
         text=(summary, *_words(design, told)),
-        tables=(whole, *_nodes_table(nodes)),
+        tables=tuple(tables),
         figures=figures,
     )
 
@@ -122,26 +128,40 @@ def _metric(row: Mapping[str, str]) -> str:
     return f"{name} ({', '.join(parts)})" if parts else name
 
 
-def _cells(row: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]:
-    """Return numbers of a row, and Hedges g with its interval last."""
+def _statistic(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return which column has the statistic: t, or F of several contrasts together."""
+    return "f" if rows and all(row["t"] == "n/a" for row in rows) else "t"
+
+
+def _header(header: Sequence[str], of: str, size: str) -> tuple[str, ...]:
+    return tuple(each.format(of="F" if of == "f" else of, size=SIZES[size]) for each in header)
+
+
+def _cells(row: Mapping[str, str], names: Sequence[str], size: str) -> tuple[str, ...]:
+    """Return numbers of a row, and the effect size with its interval last."""
     cells = [NOTHING if row[name] == "n/a" else number(float(row[name])) for name in names]
-    g, low, high = (row[name] for name in ("hedgesg", "hedgesg_ciLower", "hedgesg_ciUpper"))
-    if g == "n/a":
-        return (*cells, NOTHING)
+    found, low, high = (row[name] for name in (size, f"{size}_ciLower", f"{size}_ciUpper"))
+    if "n/a" in (found, low):
+        return (*cells, NOTHING if found == "n/a" else number(float(found)))
     limits = f"[{number(float(low))}, {number(float(high))}]"
-    return (*cells, f"{number(float(g))} {limits}")
+    return (*cells, f"{number(float(found))} {limits}")
 
 
-def _global_row(row: Mapping[str, str]) -> tuple[str, ...]:
-    names = ("effect", "t", "p_uncorrected", "p_permutation", "p_fwe")
-    return (_metric(row), *_cells(row, names))
+def _global_table(caption: str, rows: Sequence[Mapping[str, str]], size: str) -> Table:
+    of = _statistic(rows)
+    names = ("effect", of, "p_uncorrected", "p_permutation", "p_fwe")
+    shown = tuple((_metric(row), *_cells(row, names, size)) for row in rows)
+    return Table(caption=caption, header=_header(GLOBAL, of, size), rows=shown)
 
 
-def _nodes_table(rows: Sequence[Mapping[str, str]]) -> tuple[Table, ...]:
+def _nodes_table(rows: Sequence[Mapping[str, str]], size: str) -> tuple[Table, ...]:
     """Return the nodes that differ most, if any was tested."""
+    of = _statistic(rows)
     tested = [row for row in rows if row["p_fwe"] != "n/a"]
-    tested.sort(key=lambda row: (float(row["p_fwe"]), -abs(float(row["t"]))))
-    names = ("t", "p_uncorrected", "p_fwe", "p_fweMetrics")
-    shown = tuple((_metric(row), row["node"], *_cells(row, names)) for row in tested[:MOST_NODES])
+    tested.sort(key=lambda row: (float(row["p_fwe"]), -abs(float(row[of]))))
+    names = (of, "p_uncorrected", "p_fwe", "p_fweMetrics")
+    shown = tuple(
+        (_metric(row), row["node"], *_cells(row, names, size)) for row in tested[:MOST_NODES]
+    )
     caption = NODES.format(n=MOST_NODES)
-    return (Table(caption=caption, header=NODAL, rows=shown),) if shown else ()
+    return (Table(caption=caption, header=_header(NODAL, of, size), rows=shown),) if shown else ()

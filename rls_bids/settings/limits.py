@@ -81,6 +81,7 @@ WORDS = {
     "measures.seed_series": ("--seed-series", SEED_SERIES),
     "measures.seed_regression": ("--seed-regression", SEED_REGRESSIONS),
     "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
+    "group.graph_covariate": ("--graph-covariate", ("none", "mean_r")),
     "run.level": ("--level", ("minimal", "full")),
 }
 NAMES_OR_PATHS = ("measures.atlases",)

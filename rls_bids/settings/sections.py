@@ -112,13 +112,18 @@ class MeasureSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSettings:
-    """The two-group model. An empty ``contrast`` is filled from participants.tsv."""
+    """The two-group model. An empty ``contrast`` is filled from participants.tsv.
+
+    With ``graph_covariate`` graph metrics are tested twice, without and with each participant's
+    mean correlation among the covariates.
+    """
 
     group_column: str = "group"
     contrast: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ("age", "sex", "mean_fd")
     max_mean_fd_mm: float | None = None
     n_permutations: int = 5000
+    graph_covariate: Literal["none", "mean_r"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

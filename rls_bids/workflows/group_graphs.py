@@ -1,18 +1,29 @@
 """The group graph of one atlas: graphs on what all have in common, tests, tables, a picture."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nipype.interfaces.utility import Merge
 from nipype.pipeline import engine as pe
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import bids_uri, fingerprint
 from rls_bids.dataset.group import MapDesign, design_path
 from rls_bids.interfaces.graph import PlotGroupGraphs, PlotGroupNodes
-from rls_bids.interfaces.group_graphs import GroupGraphs
-from rls_bids.interfaces.group_tables import COLUMNS
+from rls_bids.interfaces.group_graphs import GroupGraphs, MeasureGraphs, ShareGraphs
+from rls_bids.interfaces.group_tables import table_columns
 from rls_bids.measures import MEASURES
-from rls_bids.numerics import columns, effects, exchangeability, family, glm, permutation
+from rls_bids.numerics import (
+    columns,
+    effects,
+    exchangeability,
+    family,
+    glm,
+    permutation,
+    statistic,
+    welch,
+)
 from rls_bids.records import Template
 from rls_bids.resources.atlases import find_atlas
 from rls_bids.settings import Settings
@@ -26,7 +37,7 @@ VERSION = ".".join(
     (
         MEASURE.version,
         *(kernel.VERSION for kernel in (columns, effects, exchangeability, family, glm)),
-        permutation.VERSION,
+        *(kernel.VERSION for kernel in (permutation, statistic, welch)),
     )
 )
 FIGURES = ("curves", "nodes")
@@ -40,6 +51,7 @@ WORDS = {
     "nodalValues": "What was compared: areas under the curves of every participant's nodes, "
     "a column for each node.",
 }
+ADJUSTED = " Adjusted for each participant's own mean correlation, as well."
 
 
 def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings) -> Stage:
@@ -52,6 +64,7 @@ def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings)
         options=options,
         random_seed=seed,
         n_permutations=n_permutations,
+        covariate=settings.group.graph_covariate,
         version=VERSION,
     )
     files = [one.path for one in result.inputs]
@@ -70,12 +83,20 @@ def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings)
         Product(
             key=key,
             path=naming.group_table(model, "roi", desc=key, **names),
-            metadata={"Description": WORDS[key], **told, **about},
+            metadata={"Description": words, **told, **about},
         )
-        for key, told in COLUMNS.items()
+        for key, words, told in _tables(result.size, settings.group.graph_covariate)
     )
     figures = tuple(naming.group_figure(model, what, **names) for what in FIGURES)
     return Stage(fingerprint=stamp, products=products, figures=figures)
+
+
+def _tables(size: str, covariate: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield key, description and columns of every table; tests have an adjusted copy if asked."""
+    for key, told in table_columns(size).items():
+        yield key, WORDS[key], told
+        if covariate == "mean_r" and not key.endswith("Values"):
+            yield f"{key}MeanR", WORDS[key] + ADJUSTED, told
 
 
 def init_graph_model_wf(
@@ -89,18 +110,35 @@ def init_graph_model_wf(
     """Build the comparison of the graphs of one atlas."""
     workflow = pe.Workflow(name=node_name("model", *design.key))
     result = design.result
+    measured = {"options": options_of(MEASURE, settings), "version": VERSION}
+    files = [one.path for one in result.inputs]
+    share = pe.Node(
+        ShareGraphs(in_files=files, atlas=asked_atlas(design, settings), **measured),
+        name="shared",
+        mem_gb=1,
+    )
+    values = pe.Node(Merge(len(files)), name="values", run_without_submitting=True)
+    for number, file in enumerate(files, start=1):
+        one = pe.Node(
+            MeasureGraphs(in_file=file, random_seed=settings.run.random_seed, **measured),
+            name=f"graphs_{number}",
+            mem_gb=0.5,
+        )
+        workflow.connect([(share, one, [("shared", "shared")])])
+        workflow.connect([(one, values, [("values", f"in{number}")])])
     compare = pe.Node(
         GroupGraphs(
-            in_files=[one.path for one in result.inputs],
             **design_files(design, model, place),
-            options=options_of(MEASURE, settings),
+            covariate=settings.group.graph_covariate,
             random_seed=settings.run.random_seed,
             n_permutations=settings.group.n_permutations,
             version=VERSION,
         ),
-        name="graphs",
+        name="compare",
         mem_gb=1,
     )
+    workflow.connect([(share, compare, [("shared", "shared")])])
+    workflow.connect([(values, compare, [("out", "values")])])
     sink = stage_sink(stage, place, name="ds_tables")
     for node in (sink, *_pictures(design, stage, template, place, settings)):
         workflow.connect([(compare, node, [("manifest", "manifest")])])
@@ -116,7 +154,7 @@ def _pictures(
     curves = pe.Node(
         PlotGroupGraphs(
             groups=list(result.counts),
-            title=f"Graphs of {design.compared.atlas}: {' and '.join(result.counts)}",
+            title=f"Graphs of {design.compared.atlas}: {result.title}",
             subtitle=subtitle,
             base_dir=place.output_dir,
             path=stage.figures[0],
@@ -126,7 +164,7 @@ def _pictures(
     )
     nodes = pe.Node(
         PlotGroupNodes(
-            atlas=_asked(design.compared.atlas, settings),
+            atlas=asked_atlas(design, settings),
             space=place.space,
             template=template.brain,
             title=f"Nodes of {design.compared.atlas}: {result.title}",
@@ -140,7 +178,7 @@ def _pictures(
     return curves, nodes
 
 
-def _asked(name: str, settings: Settings) -> str:
+def asked_atlas(design: MapDesign, settings: Settings) -> str:
     """Return how the atlas was asked for: its name, or where its file is."""
     known = {naming.camel_label(find_atlas(text).name): text for text in settings.measures.atlases}
-    return known[naming.camel_label(name)]
+    return known[naming.camel_label(design.compared.atlas)]

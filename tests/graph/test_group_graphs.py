@@ -183,7 +183,7 @@ def test_values_are_those_of_the_kernel_on_the_common_nodes(done: Path) -> None:
     mine = nodal[(nodal["participant_id"] == "sub-04") & (nodal["metric"] == "clustering_auc")]
     wanted = [row.value for row in expected.nodal_rows if row.metric == "clustering_auc"]
     names = [NAMES[index] for index in keep]
-    assert list(nodal.columns[5:]) == names
+    assert list(nodal.columns[6:]) == names
     assert list(mine[names].iloc[0]) == pytest.approx(wanted, rel=1e-6)
 
 

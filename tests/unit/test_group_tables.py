@@ -7,13 +7,13 @@ import pytest
 
 from rls_bids.interfaces.group_tables import (
     AREA,
-    COLUMNS,
     MEAN_R,
     Stack,
     compare_nodes,
     compare_whole,
     long_table,
     stack_rows,
+    table_columns,
     wide_table,
 )
 from rls_bids.numerics.columns import compare_columns
@@ -22,6 +22,7 @@ from rls_bids.numerics.graph import GraphOptions, graph_metrics
 
 N_NODES, N_POOL, N_STUDIES, SIZE = 14, 40, 60, 8
 DESIGN, CONTRAST = np.repeat(np.eye(2), SIZE, axis=0), [1.0, -1.0]
+SIZE_KIND = "hedgesg"
 NAMES = [f"n{index}" for index in range(N_NODES)]
 
 
@@ -63,8 +64,8 @@ def test_nothing_is_found_where_nothing_is(pool: tuple[Stack, Stack]) -> None:
     for study in range(N_STUDIES):
         people = np.random.default_rng(1000 + study).permutation(N_POOL)[: 2 * SIZE]
         test = model_of(study)
-        whole = compare_whole(some(pool[0], people), test)
-        nodes = compare_nodes(some(pool[1], people), NAMES, test)
+        whole = compare_whole(some(pool[0], people), test, SIZE_KIND)
+        nodes = compare_nodes(some(pool[1], people), NAMES, test, SIZE_KIND)
         found = (np.nanmin(whole["p_fwe"]), np.nanmin(nodes["p_fweMetrics"]))
         alarms += np.array(found) <= 0.05
     assert (alarms <= 9).all()
@@ -81,7 +82,9 @@ def test_a_planted_node_is_found_with_its_sign(pool: tuple[Stack, Stack]) -> Non
     assert len(places) == 2
     values[:SIZE, places[0]] += 6 * values[:, places[0]].std()
     values[SIZE:, places[1]] += 6 * values[:, places[1]].std()
-    nodes = compare_nodes(Stack(rows=pool[1].rows, values=values), NAMES, model_of(0, 999))
+    nodes = compare_nodes(
+        Stack(rows=pool[1].rows, values=values), NAMES, model_of(0, 999), SIZE_KIND
+    )
     found = {
         name: (t, p)
         for metric, name, t, p in zip(
@@ -96,26 +99,26 @@ def test_a_planted_node_is_found_with_its_sign(pool: tuple[Stack, Stack]) -> Non
 def test_families(pool: tuple[Stack, Stack]) -> None:
     """The mean correlation is tested by itself, and does not weigh on the metrics."""
     people = np.arange(2 * SIZE)
-    whole = compare_whole(some(pool[0], people), model_of(1))
-    assert list(whole) == list(COLUMNS["global"])
+    whole = compare_whole(some(pool[0], people), model_of(1), SIZE_KIND)
+    assert list(whole) == list(table_columns(SIZE_KIND)["global"])
     is_mean = np.isin(whole["metric"], MEAN_R)
     assert is_mean.sum() == 1
     assert np.isnan(whole["p_fwe"][is_mean]).all()
     assert np.isfinite(whole["p_permutation"][is_mean]).all()
     areas = pool[0].take([row.metric.endswith(AREA) for row in pool[0].rows])
-    alone = compare_whole(some(areas, people), model_of(1))
+    alone = compare_whole(some(areas, people), model_of(1), SIZE_KIND)
     np.testing.assert_array_equal(alone["p_fwe"], whole["p_fwe"][~is_mean])
-    nodes = compare_nodes(some(pool[1], people), NAMES, model_of(1))
-    assert list(nodes) == list(COLUMNS["nodal"])
+    nodes = compare_nodes(some(pool[1], people), NAMES, model_of(1), SIZE_KIND)
+    assert list(nodes) == list(table_columns(SIZE_KIND)["nodal"])
     assert (nodes["p_fweMetrics"] >= nodes["p_fwe"])[np.isfinite(nodes["p_fwe"])].all()
     degree = pool[1].take([row.metric == "degree_auc" for row in pool[1].rows])
-    one = compare_nodes(some(degree, people), NAMES, model_of(1))
+    one = compare_nodes(some(degree, people), NAMES, model_of(1), SIZE_KIND)
     same = nodes["metric"] == "degree_auc"
     np.testing.assert_array_equal(one["p_fwe"], nodes["p_fwe"][same])
 
 
 def test_values_keep_their_places(pool: tuple[Stack, Stack]) -> None:
-    who = [(f"{person:02}", "RLS" if person < 20 else "HC") for person in range(N_POOL)]
+    who = [(f"{person:02}", None, "RLS" if person < 20 else "HC") for person in range(N_POOL)]
     long = long_table(pool[0], who)
     place = next(
         place
