@@ -49,17 +49,6 @@ class GroupTest:
         weights = [self.compared.get(group, 0.0) for group in self.groups]
         return [float((weight > 0) - (weight < 0)) for weight in weights]
 
-    def respond(self, values: "NDArray[np.floating]") -> "NDArray[np.float64]":
-        """Return the responses (n_rows, n_responses, n) of values of all sessions of all rows.
-
-        ``values`` (n_rows * n_sessions, n) come in the order of the maps.
-        """
-        import numpy as np
-
-        n_sessions = self.responses.shape[1]
-        by_session = np.asarray(values, dtype=float).reshape(len(self.labels), n_sessions, -1)
-        return np.asarray(np.einsum("rs,isv->irv", self.responses, by_session))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawn:

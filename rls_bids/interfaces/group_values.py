@@ -164,14 +164,14 @@ class CompareValues(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import shutil
 
-        from rls_bids.numerics.columns import compare_columns
+        from rls_bids.numerics.columns import compare_columns, weigh_sessions
 
         given, folder = self.inputs, Path(runtime.cwd)
         test = load_design(given.design_file, given.sidecar_file)
         drawn = draw(test, given.n_permutations, given.random_seed)
         columns = load_table(given.values, texts=WHO)
         names = [name for name in columns if name not in WHO]
-        responses = test.respond(_stack(columns, names))
+        responses = weigh_sessions(_stack(columns, names), test.responses)
         tested = compare_columns(
             responses,
             test.matrix,
