@@ -31,6 +31,7 @@ class GroupTest:
     labels: tuple[str, ...]
     groups: tuple[str, ...]
     compared: dict[str, float]
+    mean_fd_mm: tuple[float, ...]
     units: "Units"
     assume: str
     size: "SizeKind"
@@ -81,6 +82,7 @@ def load_design(design_file: str, sidecar_file: str) -> GroupTest:
         labels=tuple(row.removeprefix("sub-") for row in told["Rows"]),
         groups=tuple(told["Groups"]),
         compared=dict(told["Compared"]),
+        mean_fd_mm=tuple(told["MeanFd"]),
         units=Units(**units),
         assume=told["Assume"],
         size=told["EffectSize"],

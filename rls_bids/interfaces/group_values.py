@@ -48,6 +48,9 @@ COLUMNS: Mapping[str, dict[str, str]] = {
     "size_withoutOneMin": {"Description": "Smallest effect size with one participant left out."},
     "size_withoutOneMax": {"Description": "Largest effect size with one participant left out."},
     "n_signFlips": {"Description": "Participants without whom the effect has the other sign."},
+    "n_matched": {"Description": "Participants left when both groups moved alike."},
+    "size_matched": {"Description": "Effect size in those."},
+    "p_matched": {"Description": "Two-sided p in those, not corrected."},
     "bf10_medium": {"Description": f"Bayes factor, {_PRIOR.format(width='.5')}."},
     "bf10": {"Description": f"Bayes factor, {_PRIOR.format(width='.707')}."},
     "bf10_ultrawide": {"Description": f"Bayes factor, {_PRIOR.format(width='1')}."},
@@ -236,6 +239,7 @@ def _examined(
         size=test.size,
         scale=test.scale,
         sides=test.sides,
+        mean_fd=test.mean_fd_mm or None,
         bound=given.equivalence_bound,
     )
     values = responses[:, 0]

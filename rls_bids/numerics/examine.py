@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rls_bids.errors import InputDataError
-from rls_bids.numerics import association, evidence, glm, influence
-from rls_bids.numerics.sizes import SizeKind
+from rls_bids.numerics import association, evidence, glm, influence, motion
+from rls_bids.numerics.sizes import SizeKind, effect_size
 
 VERSION = "-".join(("1", association.VERSION, evidence.VERSION, glm.VERSION, influence.VERSION))
 
 STANDARDISED = ("hedgesg", "dz")
+MATCHED_D = 0.1
 N_BAYES = ("bf10_medium", "bf10", "bf10_ultrawide")
 
 FloatArray = NDArray[np.float64]
@@ -27,7 +28,8 @@ class Question:
     """A contrast as the examination needs it.
 
     ``sides`` (n_participants,): 1 for the first group of the contrast, -1 for the second, 0 for
-    neither; None where the mean of all is tested. ``scale`` leads from t to a standardised mean;
+    neither; None where the mean of all is tested. ``mean_fd`` (n_participants,) in mm is for a
+    subsample in which both groups moved alike. ``scale`` leads from t to a standardised mean;
     ``bound`` of equivalence is in the unit of the standardised effect, 0 for none.
     """
 
@@ -36,6 +38,7 @@ class Question:
     size: SizeKind
     scale: float
     sides: ArrayLike | None = None
+    mean_fd: ArrayLike | None = None
     bound: float = 0.0
 
 
@@ -59,8 +62,10 @@ def examine_columns(
         ``p_hc3``; for standardised effects ``bf10`` and two other widths of the prior,
         ``smallest_effect`` and ``smallest_effectFamily`` (found with 80 % power),
         ``p_equivalence`` where a bound was given; ``size_withoutOneMin``, ``size_withoutOneMax``
-        (g without each participant), ``n_signFlips``; for slopes Spearman's ``rho`` with
-        bootstrap limits. What is not defined is NaN.
+        (g without each participant), ``n_signFlips``; for two groups ``n_matched``,
+        ``size_matched`` and ``p_matched``, g and p of those left when the ones who moved most (or
+        least) are out, until mean FD differs by a tenth of its standard deviation; for slopes
+        Spearman's ``rho`` with bootstrap limits. What is not defined is NaN.
 
     Notes
     -----
@@ -83,7 +88,10 @@ def examine_columns(
         columns |= _evidence(fitted, question, family_alpha)
     if question.size == "partialr":
         columns |= _rank_correlation(table, question)
-    elif fitted.df >= 3:  # with one participant left out 2 are needed
+        return columns
+    if question.sides is not None and question.mean_fd is not None:
+        columns |= _moved_alike(table, question)
+    if fitted.df >= 3:  # with one participant left out 2 are needed
         columns |= _without_each(table, question)
     return columns
 
@@ -121,6 +129,31 @@ def _without_each(table: FloatArray, question: Question) -> dict[str, FloatArray
     low[known], high[known] = np.nanmin(found.g[:, known], 0), np.nanmax(found.g[:, known], 0)
     flips = np.where(known, found.n_sign_flips, np.nan)
     return {"size_withoutOneMin": low, "size_withoutOneMax": high, "n_signFlips": flips}
+
+
+def _moved_alike(table: FloatArray, question: Question) -> dict[str, FloatArray]:
+    """Test again in those who are left when both groups have the same mean FD."""
+    sides = np.asarray(question.sides, dtype=float)
+    fd = np.asarray(question.mean_fd, dtype=float)
+    names, m = ("n_matched", "size_matched", "p_matched"), table.shape[1]
+    lost = dict.fromkeys(names, np.full(m, np.nan))
+    counts = [np.count_nonzero(sides == side) for side in (1, -1)]
+    if min(counts) < motion.MIN_GROUP or not np.isfinite(fd[sides != 0]).all():
+        return lost
+    moved, inside = fd[sides != 0], sides[sides != 0] > 0
+    spread = np.sqrt(np.mean([moved[inside].var(ddof=1), moved[~inside].var(ddof=1)]))
+    found = motion.trim_motion(moved, inside, MATCHED_D * spread)
+    kept = np.ones(len(fd), dtype=bool)
+    kept[sides != 0] = found.kept
+    design = np.asarray(question.design, dtype=float)[kept]
+    if not found.is_matched or kept.sum() <= np.linalg.matrix_rank(design):
+        return lost
+    fitted = glm.fit(table[kept], design, question.contrast)
+    n1, n2 = (np.count_nonzero(sides[kept] == side) for side in (1, -1))
+    size = effect_size(
+        question.size, fitted.t, (1, int(fitted.df)), float(np.sqrt(1 / n1 + 1 / n2))
+    )[0]
+    return dict(zip(names, (np.full(m, float(kept.sum())), size, fitted.p), strict=True))
 
 
 def _rank_correlation(table: FloatArray, question: Question) -> dict[str, FloatArray]:

@@ -18,10 +18,11 @@ RESAMPLED = (
 )
 EVERY = ", all that there are"
 HELP = (
-    "“Without one”: the range of the effect size with each participant left out in turn. BF₁₀: "
-    "evidence for an effect over none (above 3 or below 1/3 is worth a word). “Detectable”: the "
-    "smallest standardised effect that this study finds with 80 % power at .05; what is smaller "
-    "can be missed."
+    "“Without one”: the range of the effect size with each participant left out in turn. “Moved "
+    "alike”: the effect size in those who are left when both groups have the same mean "
+    "framewise displacement. BF₁₀: evidence for an effect over none (above 3 or below 1/3 is worth "
+    "a word). “Detectable”: the smallest standardised effect that this study finds with 80 % "
+    "power at .05; what is smaller can be missed."
 )
 SIZES = {
     "hedgesg": "Hedges g",
@@ -77,6 +78,7 @@ def _header(size: str, statistic: str, rows: list[dict[str, str]]) -> tuple[str,
     extra = {
         "rho": "Spearman's ρ",
         "size_withoutOneMin": "Without one",
+        "size_matched": "Moved alike",
         "bf10": "BF₁₀",
         "smallest_effect": "Detectable",
         "p_equivalence": "p (equivalence)",
@@ -95,6 +97,9 @@ def _cells(row: Mapping[str, str]) -> Iterator[str]:
         low, high = _shown(row["size_withoutOneMin"]), _shown(row["size_withoutOneMax"])
         flips = row["n_signFlips"] not in ("0", "0.0", "n/a")
         yield NOTHING if low == NOTHING else f"{low} to {high}{SIGN_FLIPS if flips else ''}"
+    if "size_matched" in row:
+        n = row["n_matched"]
+        yield NOTHING if n == "n/a" else f"{_shown(row['size_matched'])} (n = {float(n):.0f})"
     for name in ("bf10", "smallest_effect", "p_equivalence"):
         if name in row:
             yield _shown(row[name])

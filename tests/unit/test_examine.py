@@ -7,6 +7,7 @@ from scipy import stats
 
 from rls_bids.numerics.effects import hedges_g
 from rls_bids.numerics.examine import Question, examine_columns
+from rls_bids.numerics.motion import trim_motion
 
 RNG = np.random.default_rng(5)
 N = 24
@@ -86,6 +87,28 @@ def test_slopes_are_correlated_by_rank_given_the_groups() -> None:
     assert (found["rho_ciLower"] < found["rho"]).all()
     assert (found["rho"] < found["rho_ciUpper"]).all()
     assert "bf10" not in found
+
+
+def test_an_effect_of_motion_is_gone_among_those_who_moved_alike() -> None:
+    rng = np.random.default_rng(11)
+    first = np.repeat([1.0, 0.0], 20)
+    fd = 0.15 + 0.03 * rng.standard_normal(40) + np.where(np.arange(40) < 8, 0.4, 0.0)
+    values = np.column_stack([10 * fd, 10 * fd + 3 * first]) + 0.3 * rng.standard_normal((40, 2))
+    design = np.column_stack([first, 1 - first])
+    asked = question(
+        design=design, contrast=[1, -1], scale=0.1**0.5, sides=2 * first - 1, mean_fd=fd
+    )
+    found = examine_columns(values, asked)
+    assert 28 <= found["n_matched"][0] <= 32
+    assert found["p_matched"][0] > 0.05 > found["p_hc3"][0]
+    assert found["size_matched"][1] > 3
+    spread = np.sqrt((fd[:20].var(ddof=1) + fd[20:].var(ddof=1)) / 2)
+    keep = trim_motion(fd, first > 0, 0.1 * spread).kept
+    assert not keep[:8].any()
+    kept = stats.ttest_ind(values[keep & (first > 0)], values[keep & (first == 0)])
+    np.testing.assert_allclose(found["p_matched"], kept.pvalue, rtol=1e-8)
+    without = question(design=design, contrast=[1, -1], sides=2 * first - 1)
+    assert "n_matched" not in examine_columns(values, without)
 
 
 def test_missing_values_and_the_input_stay() -> None:
