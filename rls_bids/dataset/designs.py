@@ -103,6 +103,13 @@ class Design:
         return math.sqrt(1 / len(self.design))
 
     @property
+    def mean_fd_mm(self) -> list[float]:
+        """Mean framewise displacement of each row, over its sessions."""
+        n = len(self.responses[0])
+        values = [one.mean_fd_mm for one in self.inputs]
+        return [sum(values[start : start + n]) / n for start in range(0, len(values), n)]
+
+    @property
     def about(self) -> dict[str, Any]:
         """What the sidecar of the design says, from which nodes read it."""
         return {
@@ -114,6 +121,7 @@ class Design:
             "NullHypothesis": self.hypothesis,
             "Groups": list(self.groups),
             "Compared": dict(self.compared),
+            "MeanFd": self.mean_fd_mm,
             "Sessions": list(self.sessions),
             "Responses": [list(row) for row in self.responses],
             "Pairs": list(self.pairs),

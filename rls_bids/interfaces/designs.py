@@ -31,6 +31,8 @@ class GroupTest:
     responses: "NDArray[np.float64]"
     labels: tuple[str, ...]
     groups: tuple[str, ...]
+    compared: dict[str, float]
+    mean_fd_mm: tuple[float, ...]
     units: "Units"
     assume: str
     size: "SizeKind"
@@ -40,6 +42,14 @@ class GroupTest:
     def contrast(self) -> "NDArray[np.float64]":
         """The only contrast as a vector, several as they are."""
         return self.contrasts[0] if len(self.contrasts) == 1 else self.contrasts
+
+    @property
+    def sides(self) -> list[float] | None:
+        """1 or -1 for rows of the groups that are compared, 0 for others; None without groups."""
+        if not self.compared:
+            return None
+        weights = [self.compared.get(group, 0.0) for group in self.groups]
+        return [float((weight > 0) - (weight < 0)) for weight in weights]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,6 +82,8 @@ def load_design(design_file: str, sidecar_file: str) -> GroupTest:
         responses=np.array(told["Responses"], dtype=float),
         labels=tuple(row.removeprefix("sub-") for row in told["Rows"]),
         groups=tuple(told["Groups"]),
+        compared=dict(told["Compared"]),
+        mean_fd_mm=tuple(told["MeanFd"]),
         units=Units(**units),
         assume=told["Assume"],
         size=told["EffectSize"],

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -20,12 +20,15 @@ def save_table(
     frame.to_csv(path, sep="\t", na_rep="n/a", index=False, float_format="%.8g")
 
 
-def load_table(path: str | Path) -> "dict[str, np.ndarray]":
-    """Read a numeric table; ``n/a`` becomes NaN."""
+def load_table(path: str | Path, texts: "Sequence[str]" = ()) -> "dict[str, np.ndarray]":
+    """Read a numeric table; ``n/a`` becomes NaN. The columns `texts` are left as they are."""
     import pandas as pd
 
-    frame = pd.read_csv(path, sep="\t", na_values=["n/a"])
-    return {str(name): frame[name].to_numpy(dtype=float) for name in frame.columns}
+    frame = pd.read_csv(path, sep="\t", na_values=["n/a"], dtype=dict.fromkeys(texts, str))
+    return {
+        str(name): frame[name].to_numpy(dtype=object if name in texts else float)
+        for name in frame.columns
+    }
 
 
 def load_rows(path: str | Path) -> list[dict[str, str]]:
