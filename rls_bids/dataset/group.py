@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from rls_bids.dataset import naming
+from rls_bids.dataset.asked import read_asked
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.designs import Design
 from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.hypotheses import title_of
+from rls_bids.dataset.map_design import Key, MapDesign
 from rls_bids.dataset.model import Model
-from rls_bids.dataset.model_flags import model_of_flags, remarks_on_file
-from rls_bids.dataset.models import read_model
 from rls_bids.dataset.participants import Question, build_design
 from rls_bids.dataset.query import query_group
 from rls_bids.dataset.results import (
@@ -23,7 +23,8 @@ from rls_bids.dataset.results import (
     matrix_label,
 )
 from rls_bids.dataset.rows import Found
-from rls_bids.dataset.tables import Tables, read_tables
+from rls_bids.dataset.tables import Tables
+from rls_bids.dataset.values import ValueDesign, value_designs
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.measures import MEASURES
 from rls_bids.records import Compared, Note
@@ -33,6 +34,8 @@ from rls_bids.settings import InputSettings, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["GroupPlan", "Key", "MapDesign", "Unfit", "design_path", "plan_group"]
 
 NOBODY = "No participant has a usable map of the seed {seed}: {reasons}."
 NO_MATRICES = "No participant has a usable matrix of {atlas}: {reasons}."
@@ -46,55 +49,7 @@ NOT_PROCESSED = "no results of the participant level"
 TOO_LITTLE = "no seed map: {minutes:.1f} minutes and {df} degrees of freedom were left"
 NO_SEED_MAP = "no seed map was made; the participant's page says why"
 NOT_MODELLED = "{seed} ({strategy}){contrast} was not modelled: {reason}"
-NOTHING_IN_BOTH = (
-    "{path}: Input has the {name} {own}, of which the command line leaves none ({flag})."
-)
-UNKNOWN_PEOPLE = "{where} names {who}, but neither participants.tsv nor the results know them."
-NOT_YET = "{path} has the key {key}, which nothing computes yet."
-NO_VOXELWISE_HINT = (
-    "A covariate with one number a participant can stand in the formula, such as IRLS_pre."
-)
 SAME_LABEL = "The contrasts {one!r} and {other!r} would be written to the same files ({label})."
-
-Key: TypeAlias = tuple[str, str, str]
-"""Denoising strategy, what is compared, and contrast."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MapDesign:
-    """One comparison with one denoising strategy.
-
-    ``fingerprint`` changes with any map, with the design and with the contrast.
-    """
-
-    strategy: str
-    task: str
-    compared: Compared
-    result: Design
-    fingerprint: str
-
-    @property
-    def key(self) -> Key:
-        """Strategy, what is compared, contrast: they tell the comparisons of one call apart."""
-        return self.strategy, self.compared.name, self.result.label
-
-    @property
-    def entities(self) -> dict[str, str]:
-        """Entities that all its results share, but the grid."""
-        own = {"seed": self.compared.name} if self.compared.seeds else {}
-        own |= {"seg": self.compared.atlas} if self.compared.atlas else {}
-        return {
-            "task": self.task,
-            "denoise": self.strategy,
-            **own,
-            "meas": self.compared.measure,
-            "contrast": self.result.label,
-        }
-
-    @property
-    def size_mm(self) -> str:
-        """Edge of the voxels of its maps, which are equally processed."""
-        return self.result.inputs[0].size_mm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +80,17 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupPlan:
-    """All comparisons of one call: ``model`` names them, ``spec`` says what was asked for."""
+    """All comparisons of one call: ``model`` names them, ``spec`` says what was asked for.
+
+    ``values`` are comparisons of numbers: regions of maps, and the quality of the data.
+    """
 
     model: str
     spec: Model
     tables: Tables
     designs: tuple[MapDesign, ...]
     unfit: tuple[Unfit, ...]
+    values: tuple[ValueDesign, ...] = ()
 
 
 def plan_group(settings: Settings) -> GroupPlan:
@@ -144,18 +103,7 @@ def plan_group(settings: Settings) -> GroupPlan:
     InputDataError
         No maps, no participants.tsv, or no seed that can be compared (the first one's reason).
     """
-    asked = settings.group
-    model = read_model(asked.model_file) if asked.model_file else None
-    chosen = _narrowed(settings.input, model) if model else settings.input
-    tables = read_tables(chosen.bids_dir, "".join(chosen.task_ids[:1]))
-    if model:
-        limit = asked.max_mean_fd_mm or model.max_mean_fd_mm
-        remarks = remarks_on_file(model, tables)
-        model = replace(model, max_mean_fd_mm=limit, remarks=remarks)
-    else:
-        model = model_of_flags(asked, tables)
-    _check_model(model)
-    tables = replace(tables, participants=_requested(tables.participants, chosen, model))
+    model, chosen, tables = read_asked(settings)
     settings = replace(settings, input=chosen)
     designs: list[MapDesign] = []
     unfit: list[Unfit] = []
@@ -186,7 +134,12 @@ def plan_group(settings: Settings) -> GroupPlan:
         raise InputDataError(NOTHING.format(names=names), NOTHING_HINT)
     _check_labels(designs)
     return GroupPlan(
-        model=model.name, spec=model, tables=tables, designs=tuple(designs), unfit=tuple(unfit)
+        model=model.name,
+        spec=model,
+        tables=tables,
+        designs=tuple(designs),
+        unfit=tuple(unfit),
+        values=tuple(value_designs(designs, model, Path(chosen.output_dir))),
     )
 
 
@@ -199,39 +152,6 @@ def _unfit(
     return Unfit(strategy=strategy, seed=seed, error=error, contrast=title)
 
 
-def _narrowed(chosen: InputSettings, model: Model) -> InputSettings:
-    """Return what the command line and the ``Input`` of a model file both ask for."""
-    default = InputSettings(bids_dir="", output_dir="").task_ids
-    asked = {
-        "task_ids": (() if chosen.task_ids == default else chosen.task_ids, model.tasks),
-        "session_labels": (chosen.session_labels, model.sessions),
-        "participant_labels": (chosen.participant_labels, model.participants),
-    }
-    left: dict[str, Any] = {}
-    for name, (flag, own) in asked.items():
-        both = tuple(label for label in own if not flag or label in flag)
-        if own and not both:
-            words = {"name": name.replace("_", " "), "flag": ", ".join(flag)}
-            text = NOTHING_IN_BOTH.format(path=model.source, own=", ".join(own), **words)
-            raise UsageError(text)
-        if own:
-            left[name] = both
-    return replace(chosen, **left)
-
-
-def _check_model(model: Model) -> None:
-    """Refuse what a file may ask for, but nothing computes yet."""
-    asked = {
-        "voxel_covariates": model.voxel_covariates,
-        "regions": model.regions,
-        "equivalence_bound": model.equivalence_bound,
-    }
-    for key, value in asked.items():
-        if value:
-            hint = NO_VOXELWISE_HINT if key == "voxel_covariates" else ""
-            raise UsageError(NOT_YET.format(path=model.source, key=key), hint)
-
-
 def _check_labels(designs: Sequence[MapDesign]) -> None:
     """Refuse contrasts that would be written to the same files."""
     seen: dict[tuple[str, str, str], str] = {}
@@ -241,20 +161,6 @@ def _check_labels(designs: Sequence[MapDesign]) -> None:
         other = seen.setdefault((strategy, name, label.casefold()), title)
         if seen and other != title:
             raise UsageError(SAME_LABEL.format(one=other, other=title, label=label))
-
-
-def _requested(table: "pd.DataFrame", chosen: InputSettings, model: Model) -> "pd.DataFrame":
-    """Return the rows of those asked for; who is excluded by name stays, to be counted."""
-    labels = chosen.participant_labels
-    unknown = [
-        label
-        for label in labels
-        if label not in table.index and not Path(chosen.output_dir, f"sub-{label}").is_dir()
-    ]
-    if unknown:
-        where = model.source or "--participant-label"
-        raise UsageError(UNKNOWN_PEOPLE.format(where=where, who=", ".join(unknown)))
-    return table[table.index.isin(labels)] if labels else table
 
 
 def _absent(

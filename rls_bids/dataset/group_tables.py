@@ -15,6 +15,7 @@ from rls_bids.dataset.description import (
 from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.group import GroupPlan, MapDesign, design_path
 from rls_bids.dataset.model import MEASURED
+from rls_bids.dataset.values import ValueDesign
 from rls_bids.dataset.variables import MEASURED_OF
 from rls_bids.records import GroupInput
 from rls_bids.settings import InputSettings, Settings
@@ -90,8 +91,12 @@ def _measured(maps: Sequence[GroupInput]) -> dict[str, float | None]:
 
 
 def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
-    """Write the design matrix and the list of participants of every seed, with sidecars."""
-    for design in plan.designs:
+    """Write design matrix and participants of every comparison, and tables of known numbers."""
+    for value in plan.values:
+        if value.columns is not None:
+            _write_values(value, values_file(value, plan.model, settings))
+    own = [value.design for value in plan.values if value.columns is not None]
+    for design in (*plan.designs, *own):
         matrix = design.result.design
         people = participants_of(design, plan)
         people.index = people.index.map("sub-{}".format)
@@ -107,6 +112,26 @@ def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
         path = naming.group_table(plan.model, "participants", **design.entities)
         about = {"Description": "Who is in the model, who is not and why.", **TABLE_COLUMNS}
         _write_table(path, text, about, design, settings.input)
+
+
+def values_file(value: ValueDesign, model: str, settings: Settings) -> str:
+    """Return where the numbers are put that a node compares: in the work directory."""
+    name = naming.camel_label(" ".join((model, value.what, *value.design.key)))
+    return str(Path(settings.run.work_dir, "values", f"{name}.tsv"))
+
+
+def _write_values(value: ValueDesign, path: str) -> None:
+    """Write one row an input, the columns as they are, beside participant and session."""
+    import pandas as pd
+
+    inputs = value.design.result.inputs
+    told = {
+        "participant_id": [f"sub-{one.participant}" for one in inputs],
+        "session": [f"ses-{one.session}" if one.session else "n/a" for one in inputs],
+    }
+    frame = pd.DataFrame({**told, **(value.columns or {})})
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(Path(path), frame.to_csv(sep="\t", na_rep="n/a", index=False))
 
 
 def _write_table(

@@ -11,13 +11,15 @@ from rls_bids.settings import Settings
 from rls_bids.workflows.group_graphs import graph_stage, init_graph_model_wf
 from rls_bids.workflows.group_maps import fit_stage, init_map_model_wf
 from rls_bids.workflows.group_matrices import init_matrix_model_wf, matrix_stage
+from rls_bids.workflows.group_tables import init_values_wf, table_stage
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stages import Place, Stage
 
 
 def group_stages(plan: GroupPlan, place: Place, settings: Settings) -> dict[Key, Stage]:
     """Return what each comparison writes, by strategy and what is compared."""
-    return {
+    found = {value.key: table_stage(value, plan.model, place, settings) for value in plan.values}
+    return found | {
         design.key: (matrix_stage if design.compared.is_matrix else graph_stage)(
             design, plan.model, place, settings
         )
@@ -52,5 +54,9 @@ def init_group_wf(
             shared = (plan.model, template, place, settings)
             made = init_map_model_wf(design, stage, *shared, n_threads)
         workflow.add_nodes([made])
+    for value in plan.values:
+        stage = stages[value.key]
+        if not stage.is_finished(place.output_dir):
+            workflow.add_nodes([init_values_wf(value, stage, plan.model, place, settings)])
     set_crash_dir(workflow, log_dir)
     return workflow
