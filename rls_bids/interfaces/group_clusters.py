@@ -128,8 +128,8 @@ class ListClusters(SimpleInterface):
         labels = np.zeros(look.z.shape, dtype=np.int16)
         names = []
         for number, region in enumerate(look.regions, start=1):
-            survives = region.inside & (look.p <= LEVEL)
-            labels[survives] = number
+            survives = look.p[region.inside] <= LEVEL
+            labels[region.inside] = np.where(survives, number, 0)
             names += [number] if survives.any() else []
         save_volume(
             labels, look.affine, folder / "labels.nii.gz", dtype=np.int16, code=STANDARD_CODE
@@ -218,7 +218,7 @@ def _rows(look: _Look, given: Any, test: "GroupTest") -> Iterator[dict[str, Any]
     left_out = _left_out(look, given, test)
     for region in look.regions:
         of_cluster: dict[str, Any] = {
-            "size_mm3": float(region.inside.sum()) * edge,
+            "size_mm3": len(region.inside[0]) * edge,
             "mass": region.mass,
             **_of_cluster(region, look, given.correction),
             **left_out.get(region.peaks[0].name, {}),
@@ -279,7 +279,7 @@ def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, dict[str,
     every = np.zeros(look.z.size, dtype=bool)
     chosen = {}
     for region in surviving:
-        voxels = np.flatnonzero(surroundings(region.inside, N_STEPS) & (look.z != 0))
+        voxels = np.flatnonzero(surroundings(region.inside, look.z.shape, N_STEPS) & (look.z != 0))
         chosen[region.peaks[0].name] = voxels[:: 1 + len(voxels) // MOST_VOXELS]
         every[chosen[region.peaks[0].name]] = True
     data = read_voxels(given.in_files, test.responses, every.reshape(look.z.shape))[:, 0]

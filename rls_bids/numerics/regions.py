@@ -19,14 +19,14 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """One region: ``peaks`` by height; ``inside`` (X, Y, Z).
+    """One region: ``peaks`` by height; ``inside`` are three arrays (n_voxels,) of indices.
 
     ``extent`` (voxels) and ``mass`` are those of the largest cluster above the cluster-forming
     threshold in it, 0 where the region has none.
     """
 
     peaks: tuple[Maximum, ...]
-    inside: NDArray[np.bool_]
+    inside: tuple[NDArray[np.intp], ...]
     sign: int
     extent: int
     mass: float
@@ -77,7 +77,7 @@ def find_regions(
     >>> z[1:4, 1, 1], z[7, 1, 1] = (4, 5, 3), -6
     >>> p = np.where(z == 3, 0.01, 1.0)
     >>> found = find_regions(z, p, 3.2, (2, 2, 2))
-    >>> [(one.sign, int(one.inside.sum()), one.extent, round(one.mass, 1)) for one in found]
+    >>> [(one.sign, len(one.inside[0]), one.extent, round(one.mass, 1)) for one in found]
     [(-1, 1, 1, 2.8), (1, 3, 2, 2.6)]
     """
     heights = np.asarray(z, dtype=np.float32)
@@ -95,9 +95,15 @@ def find_regions(
     peaks: dict[int, list[Maximum]] = {}
     for peak in local_maxima(shown.astype(float), ANY_HEIGHT, voxel_sizes_mm):
         peaks.setdefault(int(labels[peak.voxel]), []).append(peak)
+    places = np.flatnonzero(labels)
+    places = places[np.argsort(labels.ravel()[places], kind="stable")]
+    names, starts = np.unique(labels.ravel()[places], return_index=True)
+    members: dict[int, NDArray[np.intp]] = dict(
+        zip(names.tolist(), np.split(places, starts[1:]), strict=True)
+    )
     found = []
     for label, own in peaks.items():
-        inside = labels == label
+        inside = np.unravel_index(members[label], labels.shape)
         extent, mass = _largest(formed[inside], np.abs(heights[inside]) - threshold)
         found.append(
             Region(
@@ -121,13 +127,17 @@ def _largest(labels: NDArray[np.int32], excess: FloatArray) -> tuple[int, float]
     return int(extent.max()), float(mass.max())
 
 
-def surroundings(inside: NDArray[np.bool_], n_steps: int) -> NDArray[np.bool_]:
-    """Return a region with what lies a number of voxels around it.
+def surroundings(
+    inside: tuple[NDArray[np.intp], ...], shape: tuple[int, ...], n_steps: int
+) -> NDArray[np.bool_]:
+    """Return a region with what lies a number of voxels around it, as a volume.
 
     Examples
     --------
-    >>> surroundings(np.array([[[False, False, True]]]), 1).tolist()
+    >>> surroundings((np.array([0]), np.array([0]), np.array([2])), (1, 1, 3), 1).tolist()
     [[[False, True, True]]]
     """
+    region = np.zeros(shape, dtype=bool)
+    region[inside] = True
     around = np.ones((3, 3, 3), dtype=bool)
-    return np.asarray(ndimage.binary_dilation(inside, around, iterations=n_steps))
+    return np.asarray(ndimage.binary_dilation(region, around, iterations=n_steps))

@@ -53,7 +53,9 @@ def test_regions_are_what_ndimage_labels() -> None:
         formed, _ = ndimage.label(sign * z > 3.29, around)
         for region in (each for each in found if each.sign == sign):
             peak = region.peaks[0].voxel
-            np.testing.assert_array_equal(region.inside, labels == labels[peak])
+            inside = np.zeros(z.shape, dtype=bool)
+            inside[region.inside] = True
+            np.testing.assert_array_equal(inside, labels == labels[peak])
             numbers = set(np.unique(formed[region.inside])) - {0}
             extents = [(formed == number).sum() for number in numbers]
             masses = [(np.abs(z)[formed == number] - 3.29).sum() for number in numbers]
