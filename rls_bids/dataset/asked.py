@@ -9,6 +9,7 @@ from rls_bids.dataset.model_flags import model_of_flags, remarks_on_file
 from rls_bids.dataset.models import read_model
 from rls_bids.dataset.tables import Tables, read_tables
 from rls_bids.errors import UsageError
+from rls_bids.resources.regions import find_place
 from rls_bids.settings import InputSettings, Settings
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def read_asked(settings: Settings) -> tuple[Model, InputSettings, Tables]:
     else:
         model = model_of_flags(asked, tables)
     _check_model(model)
+    for region in model.regions:
+        find_place(region)
     people = _requested(tables.participants, chosen, model)
     return model, chosen, replace(tables, participants=people)
 

@@ -66,6 +66,8 @@ def model_of_flags(group: GroupSettings, tables: Tables) -> Model:
         sites=sites,
         variance_groups=_variances(group),
         max_mean_fd_mm=group.max_mean_fd_mm,
+        equivalence_bound=group.equivalence_bound,
+        regions=group.regions,
         remarks=tuple(remarks),
     )
 

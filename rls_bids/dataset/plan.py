@@ -100,6 +100,7 @@ def group_plan_text(plan: GroupPlan, settings: Settings) -> str:
         if result.dropped != told:
             lines += [f"    out   sub-{label}: {reason}" for label, reason in result.dropped]
         told = result.dropped
+    lines += [f"  compare {value.key[1]}, {value.key[2]}, {value.key[0]}" for value in plan.values]
     lines += [f"  fail    {each.note.message} {each.note.hint}".rstrip() for each in plan.unfit]
     lines.append(f"{len(plan.designs)} of {len(plan.designs) + len(plan.unfit)} comparisons.")
     return "\n".join(lines)

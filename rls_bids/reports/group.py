@@ -34,6 +34,7 @@ from rls_bids.reports.group_people import (
     left_out,
     people_of,
 )
+from rls_bids.reports.group_values import value_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage
 from rls_bids.reports.texts import figure_item
@@ -95,6 +96,7 @@ def collect_group(
         crashes=tuple(read_crashes(root, "group", notes, settings)),
         remarks=tuple(remarks),
         graphs=(
+            *value_sections(plan, stages, root),
             *graph_sections(plan.designs, stages, settings),
             *matrix_sections(plan.designs, stages, settings),
         ),

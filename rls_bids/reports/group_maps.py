@@ -101,7 +101,8 @@ def map_sections(
     several = len(set(strategies)) > 1
     root = Path(settings.input.output_dir)
     if designs:
-        yield from _together(designs, results, root, settings)
+        is_family = settings.group.correction != "fdr" and plan.spec.family == "all"
+        yield from _together(designs, results, root, is_family=is_family)
     families = {
         strategy: _family_rows(root, stage) for strategy, stage in results.families.items()
     }
@@ -144,7 +145,7 @@ def _family_rows(root: Path, stage: Stage) -> dict[tuple[str, str], dict[str, st
 
 
 def _together(
-    designs: list[MapDesign], results: Results, root: Path, settings: Settings
+    designs: list[MapDesign], results: Results, root: Path, *, is_family: bool
 ) -> Iterator[Section]:
     """Yield a part for the family of each strategy."""
     for strategy in dict.fromkeys(each.strategy for each in designs):
@@ -153,7 +154,7 @@ def _together(
         several = len({each.strategy for each in designs}) > 1
         title = f"All maps ({strategy})" if several else "All maps"
         anchor = f"family-{naming.camel_label(strategy)}"
-        if settings.group.correction == "fdr":
+        if not is_family:
             yield Section(anchor=anchor, title=title, text=(ACROSS_MAPS,))
             continue
         found = _family_rows(root, stage) if stage else {}

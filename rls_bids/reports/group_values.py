@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
+from rls_bids.dataset.group import GroupPlan, Key
+from rls_bids.dataset.values import QUALITY, REGIONS
 from rls_bids.reports.pages import Section, Table
 from rls_bids.reports.texts import NOTHING, number
 from rls_bids.workflows.stages import Stage
@@ -30,8 +32,23 @@ SIZES = {
     "partialr": "Partial r",
     "partialeta2": "Partial η²",
 }
+TITLES = {REGIONS: "Regions of {name}", QUALITY: "Quality of the data"}
 SIGN_FLIPS = " (sign changes)"
 CAPTION = "{n} values; effects in their own units"
+
+
+def value_sections(plan: GroupPlan, stages: Mapping[Key, Stage], root: Path) -> Iterator[Section]:
+    """Yield a section for every table of regions, and for the quality of the data."""
+    several = {
+        "strategy": len({value.design.strategy for value in plan.values}) > 1,
+        "contrast": len({value.design.result.label for value in plan.values}) > 1,
+    }
+    for value in plan.values:
+        design = value.design
+        parts = [TITLES[value.what].format(name=design.compared.name)]
+        parts += [design.result.title] if several["contrast"] else []
+        title = ", ".join(parts) + (f" ({design.strategy})" if several["strategy"] else "")
+        yield value_section(title, stages[value.key], root)
 
 
 def value_section(title: str, stage: Stage, root: Path) -> Section:

@@ -147,6 +147,7 @@ RANGES: Mapping[str, tuple[str, float, bool, str]] = {
     "measures.n_nulls": ("--n-nulls", 0, True, "0 (no null networks) or more"),
     "measures.n_components": ("--n-components", 2, True, "2 or more components"),
     "measures.dc_density": ("--dc-density", 0, False, "a share of all pairs, more than 0"),
+    "group.equivalence_bound": ("--equivalence-bound", 0, False, "more than 0"),
     "group.max_mean_fd_mm": ("--max-mean-fd", 0, False, "more than 0 mm"),
     "group.n_permutations": ("--n-permutations", 1, True, "1 or more resamplings"),
     "group.cluster_threshold": ("--cluster-threshold", 0, False, "a p between 0 and 0.5"),
@@ -165,6 +166,8 @@ MODEL_FLAGS: Mapping[str, str] = {
     "sites": "--sites",
     "variance_groups": "--variance-groups",
     "group_column": "--group-column",
+    "regions": "--regions",
+    "equivalence_bound": "--equivalence-bound",
 }
 """What a model file says itself."""
 

@@ -136,6 +136,8 @@ class GroupSettings:
     sites: str | None = None
     variance_groups: str | None = None
     covariates: tuple[str, ...] = ("age", "sex", "mean_fd")
+    regions: tuple[str, ...] = ()
+    equivalence_bound: float | None = None
     max_mean_fd_mm: float | None = None
     n_permutations: int = 5000
     graph_covariate: Literal["none", "mean_r"] = "none"

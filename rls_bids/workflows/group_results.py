@@ -61,7 +61,7 @@ def result_stages(
     families = {
         strategy: _family_stage(own, stages, plan.model, place, settings)
         for strategy, own in members.items()
-        if group.correction != "fdr"
+        if group.correction != "fdr" and plan.spec.family == "all"
     }
     tables = {
         design.key: _cluster_stage(
