@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from rls_bids.dataset.meanings import meaning_of
 from rls_bids.dataset.naming import sidecar
 from rls_bids.errors import CannotWriteError, InputDataError
 
@@ -40,44 +41,6 @@ BIDSIGNORE = (
     "*_relmat.*",
     "*_graph.*",
 )
-DESCRIPTIONS = {
-    "preproc": "Preprocessed: bias-corrected T1w image, or BOLD series on the standard grid.",
-    "brain": "Brain mask.",
-    "modulated": "Amount of tissue: its probability times the volume before normalisation.",
-    "confounds": "Confounding time series, one column each, with fMRIPrep's names.",
-    "hmc": "Head motion correction: one rigid transform a volume.",
-    "networks": "Means over all pairs of parcels of two networks, and within each.",
-    "lobes": "Means over all pairs of parcels of two lobes, and within each.",
-    "uncorrected": "Not corrected for multiple comparisons.",
-    "fdr": "Corrected for the false discovery rate (Benjamini and Hochberg) over the voxels.",
-    "voxelFWE": "Family-wise over the voxels of a map: by the largest of each resampling.",
-    "clusterFWE": "Family-wise over the clusters of a map: by the heaviest of each resampling.",
-    "tfceFWE": "Family-wise over the voxels of a map after threshold-free cluster enhancement.",
-    "minima": "Smallest p of each resampling over maps with the same resamplings.",
-    "ciLower": "Lower limit of the 95 % confidence interval.",
-    "ciUpper": "Upper limit of the 95 % confidence interval.",
-    "meannorm": "Divided by the mean over the voxels that have a value.",
-    "zstd": "As z over the voxels that have a value: mean 0, standard deviation 1.",
-    "global": "Metrics of whole graphs.",
-    "nodal": "Metrics of the nodes of graphs.",
-    "components": "Components of connections that exceed the forming threshold.",
-    "edges": "Connections of components, and those that survive by themselves.",
-    "networksValues": "Means between and within networks of every participant.",
-    "lobesValues": "Means between and within lobes of every participant.",
-    "reference": "Where the tangent space touches: the geometric mean of the participants.",
-    "participants": "Of every participant, one below the other.",
-    "edgeFWE": "Family-wise over the connections.",
-    "nbsExtentFWE": "Family-wise over networks of connections, by their extent.",
-    "nbsIntensityFWE": "Family-wise over networks of connections, by their intensity.",
-    "tfnbsFWE": "Family-wise over connections, threshold-free.",
-    "globalMeanR": "Metrics of whole graphs, adjusted for the mean correlation.",
-    "nodalMeanR": "Metrics of the nodes of graphs, adjusted for the mean correlation.",
-    "globalValues": "Metrics of whole graphs, those of every participant that were compared.",
-    "nodalValues": "Metrics of nodes, those of every participant that were compared.",
-}
-DENOISED = "BOLD series after nuisance regression with the strategy {strategy}."
-PICTURE = "Shown on a report page: {what}."
-
 NOT_FETCHED = "{path} is a pointer: its content is not on this machine."
 NOT_FETCHED_HINT = "Fetch it, for example with `datalad get {path}`."
 GONE = "{path} is not there or cannot be read ({reason})."
@@ -378,7 +341,10 @@ def write_descriptions(output_dir: str | Path) -> None:
     root = Path(output_dir)
     written: dict[str, bool] | None = None
     while (found := _desc_labels(root)) != written:
-        rows = [f"desc-{label}\t{_meaning(label, found[label])}" for label in sorted(found)]
+        rows = [
+            f"desc-{label}\t{meaning_of(label, is_picture=found[label])}"
+            for label in sorted(found)
+        ]
         text = "\n".join(["desc_id\tdescription", *rows])
         _write_if_changed(root / "descriptions.tsv", text + "\n")
         written = found
@@ -395,11 +361,3 @@ def _desc_labels(root: Path) -> dict[str, bool]:
                 is_picture = name.endswith((".svg", ".png"))
                 labels[label] = labels.get(label, True) and is_picture
     return labels
-
-
-def _meaning(label: str, is_picture: bool) -> str:
-    if is_picture:
-        return PICTURE.format(what=label)
-    if label.startswith("denoised"):
-        return DENOISED.format(strategy=label.removeprefix("denoised"))
-    return DESCRIPTIONS.get(label, label)
