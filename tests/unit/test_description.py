@@ -264,7 +264,7 @@ def test_description_files(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows[0] == "desc_id\tdescription"
     labels = [row.split("\t")[0] for row in rows[1:]]
     expected = ["brain", "brainmask", "confounds", "denoisedAcompcor", "global", "hmc"]
-    expected.append("preproc")
+    expected += ["modulated", "preproc"]
     assert labels == [f"desc-{label}" for label in expected]
     before = {path: path.stat().st_mtime_ns for path in tree.iterdir() if path.is_file()}
     description.write_dataset_description(tree, raw, "0.1.0")
