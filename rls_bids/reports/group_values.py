@@ -43,15 +43,16 @@ def value_sections(plan: GroupPlan, stages: Mapping[Key, Stage], root: Path) -> 
         "strategy": len({value.design.strategy for value in plan.values}) > 1,
         "contrast": len({value.design.result.label for value in plan.values}) > 1,
     }
-    for value in plan.values:
+    ordered = sorted(plan.values, key=lambda value: value.what == QUALITY)
+    for place, value in enumerate(ordered):
         design = value.design
         parts = [TITLES[value.what].format(name=design.compared.name)]
         parts += [design.result.title] if several["contrast"] else []
         title = ", ".join(parts) + (f" ({design.strategy})" if several["strategy"] else "")
-        yield value_section(title, stages[value.key], root)
+        yield value_section(title, stages[value.key], root, is_first=place == 0)
 
 
-def value_section(title: str, stage: Stage, root: Path) -> Section:
+def value_section(title: str, stage: Stage, root: Path, *, is_first: bool = True) -> Section:
     """Return the section of one table of values.
 
     Parameters
@@ -61,6 +62,8 @@ def value_section(title: str, stage: Stage, root: Path) -> Section:
         With the products ``tests`` and ``values``.
     root : Path
         The output directory.
+    is_first : bool
+        The first of a page explains the columns.
     """
     anchor = naming.camel_label(title)
     if not stage.is_finished(str(root)):
@@ -79,7 +82,7 @@ def value_section(title: str, stage: Stage, root: Path) -> Section:
             smallest=number(float(drawn["SmallestP"])),
             reason=drawn["Reason"],
         ),
-        HELP,
+        *((HELP,) if is_first else ()),
     )
     table = Table(
         caption=CAPTION.format(n=len(rows)),
