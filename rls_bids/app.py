@@ -28,6 +28,7 @@ from rls_bids.reports.collect import collect_participant
 from rls_bids.reports.group import collect_group, group_facts
 from rls_bids.reports.html import write_group_page, write_participant_page
 from rls_bids.reports.methods import write_citation
+from rls_bids.reports.sessions import notes_of_session, page_sessions
 from rls_bids.resources.seeds import seeds_asked
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import Settings, to_toml
@@ -127,12 +128,16 @@ def note_of(failure: Failure) -> Note:
 def _write_pages(
     participants: Iterable[Participant], notes: Sequence[Note], settings: Settings
 ) -> None:
-    """Write one page a participant, whatever happened to it."""
+    """Write one page a participant, or a session, whatever happened to it."""
+    root = settings.input.output_dir
     for participant in participants:
-        own = [note for note in notes if note.participant == participant.label]
-        page = collect_participant(settings.input.output_dir, participant.label, own, settings)
-        path = write_participant_page(Path(settings.input.output_dir), page)
-        LOGGER.info("Report of sub-%s: %s", participant.label, path)
+        label = participant.label
+        own = [note for note in notes if note.participant == label]
+        for session in page_sessions(participant, own, settings.input):
+            told = own if session is None else notes_of_session(own, session)
+            page = collect_participant(root, label, told, settings, session)
+            path = write_participant_page(Path(root), page)
+            LOGGER.info("Report of sub-%s: %s", label, path)
 
 
 def _tell(note: Note) -> None:

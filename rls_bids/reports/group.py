@@ -17,8 +17,8 @@ from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.group import GroupPlan, MapDesign, participants_of
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
-from rls_bids.reports.collect import read_crashes
 from rls_bids.reports.comparisons import Comparison, compare_counts, compare_values
+from rls_bids.reports.crashes import read_crashes
 from rls_bids.reports.group_graphs import graph_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage, SeedResult, Table
