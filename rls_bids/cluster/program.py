@@ -220,12 +220,19 @@ def _resubmit(asked: Options, options: Sequence[str], parse: Parse) -> int:  # n
     extra = [f"--time={asked.time // 60 or 1}"] if asked.time else []
     extra += [f"--mem={asked.mem}M"] if asked.mem else []
     if asked.dry_run:
-        for line in scheduler.commands_by_hand(jobs, len(tasks), again):
+        for line in scheduler.commands_by_hand(jobs, len(tasks), again, extra):
             _say(line)
         return EXIT_OK
     scheduler.check_can_submit(jobs, len(tasks), again)
-    for index in again:
-        (jobs.folder / "state" / f"{index}.tsv").unlink(missing_ok=True)
-    (jobs.folder / "state" / "group.tsv").unlink(missing_ok=True)
-    _submit(replace(jobs, time_s=asked.time or jobs.time_s), again, extra)
+    told = [jobs.folder / "state" / f"{key}.tsv" for key in (*again, GROUP)]
+    before = {path: path.read_bytes() for path in told if path.is_file()}
+    # Taken away beforehand: a job that starts at once writes its own.
+    for path in before:
+        path.unlink()
+    try:
+        _submit(replace(jobs, time_s=asked.time or jobs.time_s), again, extra)
+    except RlsBidsError:
+        for path, content in before.items():
+            path.write_bytes(content)
+        raise
     return EXIT_OK

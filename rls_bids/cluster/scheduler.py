@@ -74,15 +74,18 @@ def group_command(jobs: Jobs, after: Sequence[str]) -> tuple[str, ...]:
     return ("sbatch", "--parsable", dependency, str(jobs.folder / "group.sh"))
 
 
-def commands_by_hand(jobs: Jobs, n_tasks: int, indices: Sequence[int]) -> tuple[str, ...]:
+def commands_by_hand(
+    jobs: Jobs, n_tasks: int, indices: Sequence[int], extra: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return the lines of shell that submit these of ``n_tasks`` tasks, and the group job."""
     script = shlex.quote(str(jobs.folder / "participant.sh"))
     group = shlex.quote(str(jobs.folder / "group.sh"))
     array, is_all = array_text(indices), len(indices) == n_tasks
     pieces = array.split(",")
+    flags = "".join(f"{text} " for text in (*([] if is_all else [f"--array={array}"]), *extra))
     made: dict[str, tuple[list[str], str]] = {
         "slurm": (
-            [f"job=$(sbatch --parsable {'' if is_all else f'--array={array} '}{script})"],
+            [f"job=$(sbatch --parsable {flags}{script})"],
             f"sbatch --dependency=afterany:$job {group}",
         ),
         "lsf": (
