@@ -18,6 +18,7 @@ from rls_bids.dataset.group import GroupPlan, plan_group, write_design_tables
 from rls_bids.dataset.plan import group_plan_text, plan_text
 from rls_bids.dataset.prepared import index_prepared
 from rls_bids.dataset.query import index_participants
+from rls_bids.dataset.requests import check_root
 from rls_bids.engine.config import configure_nipype
 from rls_bids.engine.crashes import Failure
 from rls_bids.engine.pool import run_workflow
@@ -188,6 +189,7 @@ def run_group(settings: Settings) -> int:
         The exit status: 0, or 1 when a comparison could not be made or failed.
     """
     template = locate_template(settings.anat.space, settings.anat.resolution)
+    check_root(settings.input.bids_dir, must_be_raw=False)
     plan = plan_group(settings)
     if settings.run.dry_run:
         sys.stdout.write(group_plan_text(plan, settings) + "\n")

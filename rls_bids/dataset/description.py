@@ -216,6 +216,7 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object; raises :class:`~rls_bids.errors.InputDataError` naming the path."""
+    check_fetched(path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
