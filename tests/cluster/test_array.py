@@ -33,7 +33,7 @@ def test_an_array_with_a_broken_and_a_killed_task(cluster, cohort: Path, tmp_pat
     done = cluster.run(
         *("write", cohort, out, "--work-dir", tmp_path / "scratch", "--setup", eater),
         *("--mem", "3G", "--cpus", 1, "--time", 60, "--submit"),
-        *("--", "--derivatives", cohort, "--covariates", "none", *QUICK),
+        *("--", "--derivatives", cohort, "--covariates", "mean_fd", *QUICK),
     )
     assert done.returncode == 0, done.stderr
     first = cluster.status(out)
