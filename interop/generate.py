@@ -29,8 +29,9 @@ from rls_bids.settings.limits import FILES, LEVELS, RANGES, WORDS
 HERE = Path(__file__).parent
 PLACES = (HERE / "boutiques.json", HERE / "nipoppy" / "descriptor.json")
 DESCRIPTION = (
-    "Functional connectivity in restless legs syndrome: from raw T1w and resting-state BOLD images "
-    "(or fMRIPrep's output) to seed maps, local measures, matrices, graph metrics and group models."
+    "Functional connectivity in restless legs syndrome: from raw T1w and resting-state BOLD "
+    "images (or fMRIPrep's output) to seed maps, local measures, matrices, graph metrics and "
+    "group models."
 )
 EXIT_CODES = {
     1: "Something failed; the report and the last lines of stderr name it.",
