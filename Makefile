@@ -13,7 +13,7 @@ export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
 export NO_ET ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all e2e-slurm lint format demo validate benchmark constraints clean
+.PHONY: help setup test test-all e2e-slurm lint format demo validate benchmark interop constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -82,6 +82,9 @@ validate: demo  ## the demo's effects are found; a mirrored truth and a null coh
 
 benchmark: setup  ## the figures of docs/performance.md
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+interop:  ## write the descriptors for Boutiques and nipoppy again
+	$(BIN)/python interop/generate.py
 
 constraints:  ## freeze the newest versions that fit together, from a fresh environment
 	rm -rf $(VENV)-fresh

@@ -63,8 +63,7 @@ if command -v datalad >/dev/null; then
     find "$raw" -maxdepth 1 -type l -exec datalad -C "$raw" get {} +
 elif command -v openneuro-py >/dev/null; then
     openneuro-py download --dataset "$dataset" ${version:+--tag "$version"} \
-        --target-dir "$raw" --include '*.json' --include '*.tsv' --include 'sub-*/**/anat/*T1w*' \
-        --include 'sub-*/**/func/*task-rest*' --include 'sub-*/**/fmap/*' || exit 74
+        --target-dir "$raw" || exit 74
 else
     echo "openneuro.sh: error: Neither datalad nor openneuro-py is here: pip install openneuro-py" >&2
     exit 127

@@ -77,7 +77,8 @@ _README = """# Results of rls_bids
 Functional connectivity at rest, computed by rls_bids {version} from the raw data set that
 `dataset_description.json` names under `DatasetLinks`.
 
-- `sub-<label>.html`: the page of a participant, with pictures, figures of quality and methods.
+- `sub-<label>[_ses-<label>].html`: the page of a participant (or of one session), with pictures,
+  figures of quality and methods.
 - `sub-<label>/[ses-<label>/]anat`, `func`: images, tables and transforms; each `.json` beside a
   file says what it is, from which files it was made and with which parameters.
 - `sub-<label>/log`: the settings of each run, and what went wrong if anything did.
