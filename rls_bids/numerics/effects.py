@@ -208,7 +208,9 @@ def noncentrality(t: float, df: float, probability: float) -> float:
     step = 1.0 + abs(t) / np.sqrt(df)
 
     def excess(shift: float) -> float:
-        return float(stats.nct.cdf(t, df, shift)) - probability
+        below = float(stats.nct.cdf(t, df, shift))
+        # scipy finds no number far out, with few degrees of freedom: there it is all or nothing.
+        return (below if np.isfinite(below) else float(shift < t)) - probability
 
     low, high = centre - step, centre + step
     while excess(low) < 0:

@@ -157,3 +157,12 @@ GOLDEN = [
     [-1.18947766, -0.58911103, 0.66695196],
     [0.39809594, 0.98472273, 2.50784886],
 ]
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4])
+@pytest.mark.parametrize("probability", [0.025, 0.975])
+def test_bounds_of_large_t_with_few_degrees_of_freedom(df: int, probability: float) -> None:
+    # From 30 on scipy's distribution is not a number at places that the search passes.
+    for t in np.sinh(np.linspace(0, np.arcsinh(300), 60)):
+        shift = effects.noncentrality(float(t), df, probability)
+        assert stats.nct.cdf(t, df, shift) == pytest.approx(probability, abs=1e-6)
