@@ -1,6 +1,7 @@
 """From the command line to a request for jobs: checked, with absolute paths, and with options."""
 
 import argparse
+import dataclasses
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from rls_bids.cluster.jobs import Jobs
 from rls_bids.engine.resources import parse_memory
 from rls_bids.errors import UsageError
 from rls_bids.paths import named_folders
-from rls_bids.settings import DEFAULT_SPACE, Settings, read_toml, to_toml
+from rls_bids.settings import DEFAULT_SPACE, SECTIONS, Settings, read_toml, to_toml
 from rls_bids.settings.limits import FILE_MISSING
 
 Parse = Callable[[Sequence[str]], Settings]
@@ -156,13 +157,23 @@ def is_variable(path: str) -> bool:
 
 
 def settings_text(settings: Settings, options: Sequence[str]) -> str:
-    """Return the options of the app as TOML, without what each job finds out for itself."""
+    """Return the options of the app as TOML, without what each job finds out for itself.
+
+    What is as by default is left out, so that an image of another version takes what it knows.
+    """
     import tomli_w
 
+    defaults = {
+        f"{name}.{field.name}": field.default
+        for name, section in SECTIONS.items()
+        for field in dataclasses.fields(section)
+    }
     keeps_threads = any(_flag(text) == "--omp-nthreads" for text in options)
     document: dict[str, object] = {}
     for name, value in read_toml(to_toml(settings)).items():
         if name in DROPPED and not (keeps_threads and name == "run.omp_nthreads"):
+            continue
+        if (tuple(value) if isinstance(value, list) else value) == defaults.get(name):
             continue
         section, _, key = name.rpartition(".")
         place = document.setdefault(section, {}) if section else document
