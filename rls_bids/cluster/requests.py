@@ -120,7 +120,7 @@ def jobs_asked(
         work_dir=asked.work_dir if is_variable(asked.work_dir) else settings.run.work_dir,
         command=own_command(),
         image=_image(asked.image) if asked.image else "",
-        binds=tuple(dict.fromkeys(_paths(settings))),
+        binds=tuple(p for p in dict.fromkeys(_paths(settings)) if p != given.bids_dir),
         env=tuple(_handed_on(settings)),
         setup=tuple(asked.setup),
         directives=tuple(asked.directive),

@@ -323,3 +323,21 @@ def test_commands_for_other_schedulers(name: str, lines: list[str], capsys) -> N
 def test_what_is_written_is_read(jobs: Jobs) -> None:
     found, tasks = read_jobs(jobs.output_dir)
     assert (found, tasks) == (jobs, TASKS)
+
+
+def test_sentences_are_found_as_the_app_prints_them(jobs: Jobs, capsys) -> None:
+    cli._start_logging(0)
+    try:
+        cli.LOGGER.info("sub-01: a step, 3 s")
+        cli.LOGGER.warning("sub-01: left out.")
+        cli.LOGGER.error("%s%s %s", "sub-01: ", "It broke.", "Mend it.")
+    finally:
+        for handler in list(cli.LOGGER.handlers):
+            cli.LOGGER.removeHandler(handler)
+        cli.LOGGER.propagate = True
+    text = capsys.readouterr().err
+    assert " warning: sub-01: left out." in text
+    told(jobs, 1, signal="", end=1100, status=1)
+    printed(jobs, 1, text)
+    expected = status.EXIT.format(status=1, sentence="sub-01: It broke. Mend it.")
+    assert row_of(jobs, "1", "sub-01", EMPTY).why == expected
