@@ -13,7 +13,10 @@ from rls_bids.errors import EXIT_FAILED, RlsBidsError, UsageError
 NO_SLURM = "{program} is not on the PATH of this machine."
 NO_SLURM_HINT = "Go to a login node of the cluster, or load Slurm's module."
 REFUSED = "{program} refused the job ({reason})."
-REFUSED_HINT = "Ask the cluster's documentation for the right {flags}, and write the jobs again."
+REFUSED_HINT = (
+    "Ask the cluster's documentation for the right {flags} and for the longest array "
+    "(MaxArraySize; --participant-label after `--` makes it shorter), and write the jobs again."
+)
 ONLY_SLURM = "Jobs are submitted to Slurm only, and these are for {scheduler}."
 ONLY_SLURM_HINT = "Submit by hand: {commands}"
 
