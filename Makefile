@@ -13,7 +13,7 @@ export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
 export NO_ET ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all lint format demo validate benchmark constraints clean
+.PHONY: help setup test test-all e2e-slurm lint format demo validate benchmark interop constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -37,7 +37,11 @@ test: setup  ## run the tests (under 20 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(N_CPUS) --dist loadscope --no-loadscope-reorder
 
 test-all: setup  ## run the slow tests too
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(BIN)/python -m pytest -m 'not slurm'
+
+# As root on Debian it installs slurm-wlm and munge; elsewhere it says why it is skipped.
+e2e-slurm: setup  ## an array of jobs on a Slurm of two nodes on this machine
+	$(BIN)/python -m pytest -m slurm -rs tests/cluster
 
 lint: $(VENV)/.setup-dev  ## style, types, import contracts, Dockerfile
 	$(BIN)/ruff check .
@@ -81,6 +85,9 @@ validate: demo  ## planted effects are found, others are not; false alarms (stop
 
 benchmark: setup  ## the figures of docs/performance.md
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+interop:  ## write the descriptors for Boutiques and nipoppy again
+	$(BIN)/python interop/generate.py
 
 constraints:  ## freeze the newest versions that fit together, from a fresh environment
 	rm -rf $(VENV)-fresh

@@ -19,6 +19,7 @@ from rls_bids.dataset.group_tables import write_design_tables
 from rls_bids.dataset.plan import group_plan_text, plan_text
 from rls_bids.dataset.prepared import index_prepared
 from rls_bids.dataset.query import index_participants
+from rls_bids.dataset.requests import check_root
 from rls_bids.engine.config import configure_nipype
 from rls_bids.engine.crashes import Failure
 from rls_bids.engine.pool import run_workflow
@@ -30,6 +31,7 @@ from rls_bids.reports.group import collect_group, group_facts
 from rls_bids.reports.html import write_group_page, write_ica_page, write_participant_page
 from rls_bids.reports.ica import collect_ica, ica_facts
 from rls_bids.reports.methods import write_citation
+from rls_bids.reports.sessions import notes_of_session, page_sessions
 from rls_bids.resources.seeds import seeds_asked
 from rls_bids.resources.templates import locate_template
 from rls_bids.settings import Settings, to_toml
@@ -134,12 +136,16 @@ def note_of(failure: Failure) -> Note:
 def _write_pages(
     participants: Iterable[Participant], notes: Sequence[Note], settings: Settings
 ) -> None:
-    """Write one page a participant, whatever happened to it."""
+    """Write one page a participant, or a session, whatever happened to it."""
+    root = settings.input.output_dir
     for participant in participants:
-        own = [note for note in notes if note.participant == participant.label]
-        page = collect_participant(settings.input.output_dir, participant.label, own, settings)
-        path = write_participant_page(Path(settings.input.output_dir), page)
-        LOGGER.info("Report of sub-%s: %s", participant.label, path)
+        label = participant.label
+        own = [note for note in notes if note.participant == label]
+        for session in page_sessions(participant, own, settings.input):
+            told = own if session is None else notes_of_session(own, session)
+            page = collect_participant(root, label, told, settings, session)
+            path = write_participant_page(Path(root), page)
+            LOGGER.info("Report of sub-%s: %s", label, path)
 
 
 def _tell(note: Note) -> None:
@@ -192,6 +198,7 @@ def run_group(settings: Settings) -> int:
     if ICA in settings.measures.names:
         return run_ica(settings)
     template = locate_template(settings.anat.space, settings.anat.resolution)
+    check_root(settings.input.bids_dir, must_be_raw=False)
     plan = plan_group(settings)
     if settings.run.dry_run:
         sys.stdout.write(group_plan_text(plan, settings) + "\n")

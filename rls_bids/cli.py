@@ -163,6 +163,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
 
 
+def slurm(argv: Sequence[str] | None = None) -> int:
+    """Run ``rls_bids_slurm``, which checks the app's options as the app does."""
+    from rls_bids.cluster.program import main as run
+
+    return run(argv, parse_arguments)
+
+
 def _level(settings: Settings) -> Callable[[Settings], int]:
     from rls_bids import app
 
@@ -173,6 +180,13 @@ def _say(sentence: str) -> None:
     sys.stderr.write(f"{PROGRAM}: error: {sentence}\n")
 
 
+def _name_level(record: logging.LogRecord) -> bool:
+    """Give what is graver than progress a word before its text."""
+    is_grave = record.levelno >= logging.WARNING
+    record.word = f"{record.levelname.lower()}: " if is_grave else ""
+    return True
+
+
 def _start_logging(verbosity: int) -> None:
     """Send progress to stderr; ``-v`` adds details."""
     LOGGER.setLevel(logging.DEBUG if verbosity else logging.INFO)
@@ -180,7 +194,8 @@ def _start_logging(verbosity: int) -> None:
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_name_level)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(word)s%(message)s", "%H:%M:%S"))
     LOGGER.addHandler(handler)
 
 

@@ -26,6 +26,8 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
         ("--exclude-participant-label", "input.exclude_participant_labels", MANY, "LABEL",
          "participants to leave out (none)"),
         ("--session-label --session-id", "input.session_labels", MANY, "LABEL", "sessions (all)"),
+        ("--by-session", "input.by_session", ON, "",
+         "each session alone: its own T1w images only, and a page of its own"),
         ("-t --task-id", "input.task_ids", MANY, "LABEL", "tasks (rest)"),
         ("--run-id", "input.run_ids", MANY, "LABEL", "runs (all)"),
         ("--bids-filter-file", "input.bids_filter_file", TEXT, "FILE.json",

@@ -17,6 +17,8 @@ from rls_bids.records import Anatomy, Note
 JOINED_T1W = "{used} is averaged with {others} as far as they agree after alignment."
 OTHER_T1W = "{used} is used; not used: {others}."
 BORROWED_T1W = "{where} has no T1w image of its own that can be used; {used} is used."
+NO_OWN_T1W = "{where} has no T1w image of its own that can be used, which --by-session asks for."
+NO_OWN_T1W_HINT = "Without --by-session that of another session is used."
 
 SIZE_TOLERANCE = 0.1
 _SAME_ACQUISITION = ("acq", "ce", "rec", "mod", "chunk")
@@ -35,6 +37,8 @@ def choose_anatomies(
     files: Sequence[BidsFile],
     sessions: set[str | None],
     hash_content: Callable[[str], str],
+    *,
+    own_only: bool = False,
 ) -> tuple[dict[str | None, Anatomy], list[Note]]:
     """Choose each session's own T1w images, else those of the first session that has any.
 
@@ -52,6 +56,8 @@ def choose_anatomies(
         For which an anatomy is wanted.
     hash_content : callable
         Reads the bytes of a file.
+    own_only : bool
+        Do not use the images of another session.
 
     Returns
     -------
@@ -69,7 +75,8 @@ def choose_anatomies(
     extra: list[Note] = []
     for session in sorted(sessions, key=lambda one: one or ""):
         own = [session] if session in by_session else []
-        for source in (*own, *(one for one in by_session if one != session)):
+        others = [one for one in by_session if one != session and not own_only]
+        for source in (*own, *others):
             if source not in checked:
                 checked[source] = _usable(label, by_session[source])
             heads, _ = checked[source]
@@ -85,7 +92,16 @@ def choose_anatomies(
                 for text in texts
             ]
             break
+        else:
+            extra += [_no_own(label, session)] if own_only else []
     return chosen, [note for _, found in checked.values() for note in found] + extra
+
+
+def _no_own(label: str, session: str | None) -> Note:
+    where = f"ses-{session}" if session else f"sub-{label}"
+    message = NO_OWN_T1W.format(where=where)
+    place = f"sub-{label}_{where}_T1w" if session else ""
+    return checks.note_of(label, "failed", place, message, NO_OWN_T1W_HINT if session else "")
 
 
 def _usable(label: str, files: Sequence[BidsFile]) -> tuple[list[Head], list[Note]]:

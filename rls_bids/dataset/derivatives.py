@@ -81,7 +81,7 @@ def generator_of(root: str) -> str:
     Versions of fMRIPrep before 20.2 say it under ``PipelineDescription``.
     """
     path = Path(root) / "dataset_description.json"
-    if not path.is_file():
+    if not (path.is_file() or path.is_symlink()):
         return UNKNOWN_GENERATOR
     description = read_json(path)
     told = description.get("GeneratedBy") or [description.get("PipelineDescription")]

@@ -57,7 +57,8 @@ _README = """# Results of rls_bids
 Functional connectivity at rest, computed by rls_bids {version} from the raw data set that
 `dataset_description.json` names under `DatasetLinks`.
 
-- `sub-<label>.html`: the page of a participant, with pictures, figures of quality and methods.
+- `sub-<label>[_ses-<label>].html`: the page of a participant (or of one session), with pictures,
+  figures of quality and methods.
 - `sub-<label>/[ses-<label>/]anat`, `func`: images, tables and transforms; each `.json` beside a
   file says what it is, from which files it was made and with which parameters.
 - `sub-<label>/log`: the settings of each run, and what went wrong if anything did.
@@ -196,6 +197,7 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object; raises :class:`~rls_bids.errors.InputDataError` naming the path."""
+    check_fetched(path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

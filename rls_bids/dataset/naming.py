@@ -190,9 +190,15 @@ def _check_known(what: str, entities: dict[str, str]) -> None:
         raise ValueError(WRONG_ENTITIES.format(product=what, missing=[], extra=unknown))
 
 
-def report_page(participant: str) -> str:
-    """Return the relative path of a participant's page."""
-    return f"sub-{camel_label(participant)}.html"
+def report_page(participant: str, session: str | None = None) -> str:
+    """Return the relative path of a participant's page, or of one session's.
+
+    Examples
+    --------
+    >>> report_page("01"), report_page("01", "A")
+    ('sub-01.html', 'sub-01_ses-A.html')
+    """
+    return _stem(_owner(participant, session), "")[:-1] + ".html"
 
 
 def log_dir(participant: str | None, run_id: str) -> str:

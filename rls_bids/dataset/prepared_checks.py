@@ -11,7 +11,7 @@ import numpy as np
 from rls_bids.dataset import checks
 from rls_bids.dataset.acquired import UNKNOWN_SIZE, UNKNOWN_SIZE_HINT
 from rls_bids.dataset.derivatives import PreparedFiles
-from rls_bids.dataset.description import content_hash, fingerprint, read_json
+from rls_bids.dataset.description import check_fetched, content_hash, fingerprint, read_json
 from rls_bids.dataset.products import RUN_ENTITIES
 from rls_bids.errors import InputDataError
 from rls_bids.measures import MEASURES
@@ -227,7 +227,7 @@ def _metadata(path: str) -> dict[str, Any]:
     """Read the sidecar of an image; without one it is empty."""
     stem = path.removesuffix(".gz").removesuffix(".nii")
     sidecar = Path(f"{stem}.json")
-    return read_json(sidecar) if sidecar.is_file() else {}
+    return read_json(sidecar) if sidecar.is_file() or sidecar.is_symlink() else {}
 
 
 def _repetition_time(
@@ -272,8 +272,9 @@ def read_confounds(path: str) -> Table:
     Raises
     ------
     InputDataError
-        It cannot be read, has rows of different lengths, or holds words.
+        It cannot be read, is only a pointer, has rows of different lengths, or holds words.
     """
+    check_fetched(path)
     try:
         with Path(path).open(encoding="utf-8", newline="") as stream:
             names, *rows = [row for row in csv.reader(stream, delimiter="\t") if row]

@@ -146,6 +146,7 @@ def _request(input_settings: InputSettings, bold: BoldSettings, *, hash_content:
         sbref=(("", default_queries()["sbref"]), *filter_step("sbref", filters)),
         fmap=(("", default_queries()["fmap"]), *filter_step("fmap", filters)),
         session_labels=input_settings.session_labels,
+        by_session=input_settings.by_session,
         settings=bold,
         hash_content=content_hash if hash_content else lambda _: "",
     )

@@ -61,6 +61,7 @@ class Request:
     sbref: tuple[tuple[str, Query], ...]
     fmap: tuple[tuple[str, Query], ...]
     session_labels: tuple[str, ...]
+    by_session: bool
     settings: BoldSettings
     hash_content: Callable[[str], str]
 
@@ -97,7 +98,9 @@ def participant_record(
         runs += [run] if run else []
         notes += run_notes
     sessions = {run.session for run in runs} or _anatomical_sessions(t1w, request)
-    chosen, anatomy_notes = choose_anatomies(label, t1w.files, sessions, request.hash_content)
+    chosen, anatomy_notes = choose_anatomies(
+        label, t1w.files, sessions, request.hash_content, own_only=request.by_session
+    )
     anatomies = {anatomy.t1w: anatomy for anatomy in chosen.values()}
     grouped = group_runs(label, runs, chosen)
     return Participant(
@@ -289,6 +292,8 @@ def _metadata(file: BidsFile, sidecars: Mapping[str, Sequence[BidsFile]]) -> dic
 
 def _anatomical_sessions(t1w: Selection, request: Request) -> set[str | None]:
     """Return the sessions with a T1w image, where no BOLD image says which are needed."""
+    if request.by_session and request.session_labels:
+        return set(request.session_labels)
     own: set[str | None] = {file.entities.get("ses") for file in t1w.files}
     return {session for session in own if session in request.session_labels} or own
 

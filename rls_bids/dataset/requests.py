@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rls_bids.dataset.description import read_json
+from rls_bids.dataset.description import check_fetched, read_json
 from rls_bids.dataset.filters import (
     BidsFile,
     Query,
@@ -34,9 +34,16 @@ _ALL_LABELS = 12
 
 
 def check_root(root: str, *, must_be_raw: bool = True) -> None:
-    """Raise :class:`~rls_bids.errors.InputDataError` when a folder is no (raw) BIDS data set."""
+    """Raise :class:`~rls_bids.errors.InputDataError` when a folder is no (raw) BIDS data set.
+
+    Its tables at the top must be there themselves, and not as pointers to their content.
+    """
     if not Path(root).is_dir():
         raise InputDataError(NO_DIRECTORY.format(path=root))
+    for name in ("dataset_description.json", "participants.tsv"):
+        path = Path(root, name)
+        if path.is_symlink() or path.is_file():
+            check_fetched(path)
     if not (Path(root) / "dataset_description.json").is_file():
         raise InputDataError(NOT_BIDS.format(path=root, missing="dataset_description.json"))
     description = read_json(Path(root) / "dataset_description.json")

@@ -55,7 +55,7 @@ def _files(root: Path) -> list[str]:
     """Return every file below the root but logs and the other data sets, sorted."""
     found = []
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(set(folders) - {"log", "multiverse"})
+        folders[:] = sorted(set(folders) - {"log", "multiverse", "jobs"})
         found += [(Path(folder) / name).relative_to(root).as_posix() for name in sorted(names)]
     return found
 

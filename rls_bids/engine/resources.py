@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,17 +13,30 @@ BAD_MEMORY = "--mem got {found!r}, but it must be a number, or a number with K, 
 SHARE_OF_MEMORY = 0.9
 """Fraction of the memory that is planned with; the rest is for the process that plans."""
 
+SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
+OTHERS = (
+    ("LSB_JOBID", "LSB_DJOB_NUMPROC"),
+    ("JOB_ID", "NSLOTS"),
+    ("PBS_JOBID", "NCPUS"),
+    ("PBS_JOBID", "PBS_NUM_PPN"),
+)
+"""Variables of LSF, Grid Engine and PBS with the number of CPUs; they count within a job only."""
+
+ALLOCATION = (*SLURM, "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", *(n for p in OTHERS for n in p))
+"""What must be handed to a container for it to know its allocation."""
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+MEMORY_FILES = ("memory.max", "memory.high", "memory.limit_in_bytes")
 CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
 
 
 def available_cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP_ROOT) -> int:
-    """CPUs of the allocation: the least of Slurm's, the affinity's and the cgroup's.
+    """CPUs of the allocation: the least of the scheduler's, the affinity's and the cgroup's.
 
     Parameters
     ----------
     environ : mapping
-        The environment, for ``SLURM_CPUS_PER_TASK``.
+        The environment, for what Slurm, LSF, Grid Engine and PBS tell.
     root : pathlib.Path
         Where the cgroup tree is mounted.
 
@@ -32,7 +46,8 @@ def available_cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP_
         At least 1.
     """
     limits = [len(os.sched_getaffinity(0))]
-    limits += _numbers([environ.get("SLURM_CPUS_PER_TASK", "")])
+    limits += _numbers([environ.get(name, "") for name in SLURM])
+    limits += _numbers([environ.get(name, "") for job, name in OTHERS if environ.get(job)])
     for folder in _cgroup_folders(root, "cpu"):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if not quota:
@@ -46,7 +61,9 @@ def available_cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP_
 def available_memory_gb(
     environ: Mapping[str, str] = os.environ, root: Path = CGROUP_ROOT
 ) -> float:
-    """Memory to plan with: 90 % of the least of Slurm's, the cgroup's and the machine's.
+    """Memory to plan with: 90 % of the least of Slurm's, the cgroup's, ulimit's and the machine's.
+
+    Grid Engine and LSF tell no variable, but bound the address space (``ulimit -v``) of a job.
 
     Parameters
     ----------
@@ -64,10 +81,9 @@ def available_memory_gb(
     limits += [mb * 2**20 for mb in _numbers([environ.get("SLURM_MEM_PER_NODE", "")])]
     per_cpu = _numbers([environ.get("SLURM_MEM_PER_CPU", "")])
     limits += [mb * 2**20 * available_cpus(environ, root) for mb in per_cpu]
+    limits += [bound for bound in resource.getrlimit(resource.RLIMIT_AS)[:1] if bound > 0]
     for folder in _cgroup_folders(root, "memory"):
-        limits += _numbers(
-            [_read(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
-        )
+        limits += _numbers([_read(folder / name) for name in MEMORY_FILES])
     return round(SHARE_OF_MEMORY * min(limits) / 1e9, 2)
 
 
@@ -118,6 +134,7 @@ def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
     for line in _read(CGROUP_OF_PROCESS).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "" or controller in controllers.split(","):
-            tree = root / controller if controllers else root
-            folder = tree / path.lstrip("/")
-            yield from (folder, *(up for up in folder.parents if up.is_relative_to(tree)))
+            for name in dict.fromkeys((controller, controllers)) if controllers else ("",):
+                tree = root / name
+                folder = tree / path.lstrip("/")
+                yield from (folder, *(up for up in folder.parents if up.is_relative_to(tree)))

@@ -1,6 +1,5 @@
 """From files on disk to the page of a participant: what is there, what is missing, and why."""
 
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from rls_bids import __version__
 from rls_bids.dataset import naming
 from rls_bids.measures import MEASURES
 from rls_bids.records import Entities, Note, Seed
+from rls_bids.reports.crashes import read_crashes
 from rls_bids.reports.denoising import (
     designs_of,
     regressor_parts,
@@ -18,7 +18,7 @@ from rls_bids.reports.denoising import (
 from rls_bids.reports.local import local_sections, matrix_sections
 from rls_bids.reports.maps import seed_sections
 from rls_bids.reports.methods import Facts, generators, methods_text
-from rls_bids.reports.pages import Crash, ParticipantPage, Section, Table
+from rls_bids.reports.pages import ParticipantPage, Section, Table
 from rls_bids.reports.quality import quality_notes, quality_table
 from rls_bids.reports.results import Result, read_results
 from rls_bids.reports.texts import (
@@ -39,7 +39,6 @@ NO_RUN = "No BOLD run got through preprocessing; see “What was not done, and w
 ANAT_ONLY = "Only the anatomy was asked for (--anat-only)."
 PREPARED_ANATOMY = "The head was processed by {generator}, whose own report shows it."
 PREPARED_RUN = "Preprocessed by {generator}; its own report shows coregistration and distortion."
-LONGEST_CRASH = 20_000
 SEED_MAP = "seed_map"
 SESSION_PRODUCTS = (SEED_MAP, "local_map", "relmat", "graph")
 
@@ -59,7 +58,11 @@ RUN_COLUMNS = (
 
 
 def collect_participant(
-    output_dir: str | Path, label: str, notes: Sequence[Note], settings: Settings
+    output_dir: str | Path,
+    label: str,
+    notes: Sequence[Note],
+    settings: Settings,
+    session: str | None = None,
 ) -> ParticipantPage:
     """Read what lies in the output directory and return the page of one participant.
 
@@ -73,6 +76,8 @@ def collect_participant(
         What was left out, refused or failed, of this participant; ``where`` may be a crash file.
     settings : Settings
         Of this call.
+    session : str, optional
+        Only what is of this session (default: everything).
 
     Returns
     -------
@@ -81,9 +86,10 @@ def collect_participant(
     """
     root = Path(output_dir)
     unreadable: list[Note] = []
-    results = tuple(read_results(root, label, unreadable))
+    found = read_results(root, label, unreadable)
+    results = tuple(result for result in found if session in (None, result.session))
     seeds = seeds_asked(settings)
-    sections = [_anatomy(root, label, results)]
+    sections = [_anatomy(root, label, results, session)]
     if settings.run.anat_only:
         sections.append(Section(anchor="runs", title="BOLD runs", text=(ANAT_ONLY,)))
     else:
@@ -101,6 +107,7 @@ def collect_participant(
         sections=tuple(sections),
         methods=methods_text(settings, _facts(results, seeds, settings)),
         crashes=tuple(read_crashes(root, f"sub-{naming.camel_label(label)}", notes, settings)),
+        session=session,
     )
 
 
@@ -121,7 +128,7 @@ def _sessions(results: Iterable[Result]) -> dict[tuple[str | None, str], list[En
     return {key: sorted(found) for key, found in ordered}
 
 
-def _anatomy(root: Path, label: str, results: Sequence[Result]) -> Section:
+def _anatomy(root: Path, label: str, results: Sequence[Result], only: str | None) -> Section:
     """Return one part for each session that has an anatomy of its own."""
     made_by = _preprocessing(results)
     if made_by and not any(_is_anatomy(result) for result in results):
@@ -131,7 +138,7 @@ def _anatomy(root: Path, label: str, results: Sequence[Result]) -> Section:
         {result.session for result in results if _is_anatomy(result)}, key=lambda name: name or ""
     )
     parts = []
-    for session in sessions or [None]:
+    for session in sessions or [only]:
         figures = tuple(
             figure_item(root, naming.figure(label, session, what), what, NOT_FINISHED)
             for what in ("brainmask", "tissue", "normalization")
@@ -360,36 +367,3 @@ def _measures(results: Iterable[Result]) -> tuple[str, ...]:
     for product, name in (("relmat", "matrices"), ("graph", "graphs")):
         made |= {name for r in results if r.product == product and "Missing" not in r.metadata}
     return tuple(name for name in MEASURES if name in made)
-
-
-def read_crashes(
-    root: Path, owner: str, notes: Iterable[Note], settings: Settings
-) -> Iterator[Crash]:
-    """Yield the crash texts of this call; when only pages are written, those of the last one.
-
-    ``owner`` is the folder of the participant, or ``group``.
-    """
-    titles = {note.where: note.message for note in notes if note.where and note.level == "failed"}
-    paths = [Path(where) for where in titles]
-    if settings.run.reports_only:
-        paths += [path for path in _last_crashes(root / owner) if str(path) not in titles]
-    for path in paths:
-        if not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if len(text) > LONGEST_CRASH:
-            text = f"{text[:LONGEST_CRASH]}\n… (the rest is in the file)"
-        place = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-        yield Crash(title=titles.get(str(path)) or path.stem, text=text, path=place)
-
-
-def _last_crashes(owner: Path) -> list[Path]:
-    """Return the crash files of the last call that computed something."""
-    for folder in sorted((owner / "log").glob("*"), reverse=True):
-        try:
-            saved = tomllib.loads((folder / "settings.toml").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if not saved.get("run", {}).get("reports_only", False):
-            return sorted(folder.glob("crash-*.txt"))
-    return []

@@ -13,7 +13,7 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.group import GroupPlan, Key, MapDesign
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
-from rls_bids.reports.collect import read_crashes
+from rls_bids.reports.crashes import read_crashes
 from rls_bids.reports.group_design import (
     coding_tables,
     compared_groups,

@@ -36,7 +36,7 @@ def write_participant_page(output_dir: str | Path, page: ParticipantPage) -> Pat
     Parameters
     ----------
     output_dir : str or Path
-        The page goes to ``sub-<label>.html`` in it.
+        The page goes to ``sub-<label>[_ses-<label>].html`` in it.
     page : ParticipantPage
         What it shows.
 
@@ -45,12 +45,13 @@ def write_participant_page(output_dir: str | Path, page: ParticipantPage) -> Pat
     Path
         The page.
     """
+    place = naming.report_page(page.label, page.session)
     return _write(
         output_dir,
-        naming.report_page(page.label),
+        place,
         "participant.html.jinja",
         page=page,
-        title=f"sub-{page.label}",
+        title=place.removesuffix(".html"),
         sections=(page.summary, *page.sections),
     )
 

@@ -12,7 +12,7 @@ from rls_bids.dataset import naming
 from rls_bids.dataset.description import read_json
 from rls_bids.measures.ica import LEAST_R
 from rls_bids.records import Note
-from rls_bids.reports.collect import read_crashes
+from rls_bids.reports.crashes import read_crashes
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, IcaPage, Section, Table
 from rls_bids.reports.texts import NOTHING, figure_item, number

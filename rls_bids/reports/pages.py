@@ -53,7 +53,7 @@ class Crash:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipantPage:
-    """All that the page of one participant shows."""
+    """All that the page of one participant shows, or that of one ``session``."""
 
     label: str
     version: str
@@ -62,6 +62,7 @@ class ParticipantPage:
     sections: tuple[Section, ...]
     methods: Methods
     crashes: tuple[Crash, ...] = ()
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

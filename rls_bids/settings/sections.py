@@ -12,7 +12,8 @@ DEFAULT_SPACE = "MNI152NLin2009cAsym"
 class InputSettings:
     """Which data: absolute paths, and labels without prefix; no label means all.
 
-    ``derivatives`` are ``NAME=PATH`` of preprocessed data sets to start from.
+    ``derivatives`` are ``NAME=PATH`` of preprocessed data sets to start from. With ``by_session``
+    each session is on its own: no T1w image of another one, and a page for each.
     """
 
     bids_dir: str
@@ -25,6 +26,7 @@ class InputSettings:
     bids_filter_file: str | None = None
     bids_database_dir: str | None = None
     derivatives: tuple[str, ...] = ()
+    by_session: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

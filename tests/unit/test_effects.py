@@ -171,3 +171,12 @@ def test_limits_of_very_small_studies(t, df):
         assert below == pytest.approx(probability, abs=0.002)
     size = standardised(np.linspace(-t, t, 400), df, 0.5)
     assert np.isfinite(size).all()
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4])
+@pytest.mark.parametrize("probability", [0.025, 0.975])
+def test_bounds_of_large_t_with_few_degrees_of_freedom(df: int, probability: float) -> None:
+    # From 30 on scipy's distribution is not a number at places that the search passes.
+    for t in np.sinh(np.linspace(0, np.arcsinh(300), 12)):
+        shift = effects.noncentrality(float(t), df, probability)
+        assert stats.nct.cdf(t, df, shift) == pytest.approx(probability, abs=1e-6)
