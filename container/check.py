@@ -2,9 +2,9 @@
 
     PYTHONPYCACHEPREFIX=FOLDER python check.py NOTICE OUT
 
-Each file is read and compared with its SHA-256 by the app itself. OUT gets what came with the image:
-the notices, and the atlases with their licences. All that the app imports is imported once, so that
-its compiled form lies in FOLDER and no start has to compile it again.
+Each file is read and compared with its SHA-256 by the app itself. OUT gets the notices, and the
+atlases with their licences. All that the app imports is imported once, so that its compiled form
+lies in FOLDER and no start has to compile it again.
 """
 
 import ast

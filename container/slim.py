@@ -2,8 +2,8 @@
 
     python slim.py SITE_PACKAGES ATLASES_JSON
 
-Removed are the packages' own tests, static libraries, installers, compiled copies of the sources, and
-the templates and atlases that the table of atlases does not name. Licences stay.
+Removed are the packages' own tests, static libraries, installers, compiled copies of the sources,
+and the templates and atlases that the table of atlases does not name. Licences stay.
 """
 
 import json
@@ -62,19 +62,22 @@ def main(site: Path, table: Path) -> None:
     named = named_files(json.loads(table.read_text(encoding="utf-8")))
     unnamed = [
         path
-        for package, folders in DATA.items()
-        for folder in folders
+        for package, places in DATA.items()
+        for folder in places
         for path in (site / package / folder).iterdir()
         if path.relative_to(site / package).as_posix() not in named[package]
     ]
     missing = [
-        path for package in DATA for path in named[package] if not (site / package / path).is_file()
+        path
+        for package in DATA
+        for path in named[package]
+        if not (site / package / path).is_file()
     ]
     if missing:
         sys.exit(f"{site} lacks {', '.join(sorted(missing))}")
-    named_so = [site / name for name in INSTALLERS]
+    folders = [site / name for name in INSTALLERS]
     infos = [each for name in INSTALLERS for each in site.glob(f"{name}-*.dist-info")]
-    installers = [each for each in (*named_so, *infos) if each.exists()]
+    installers = [each for each in (*folders, *infos) if each.exists()]
     sizes = {
         "tests": remove_tests(site),
         "unnamed atlases": sum(map(remove, unnamed)),
