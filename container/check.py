@@ -57,14 +57,19 @@ def imported_names() -> set[str]:
     return {name for name in names if name.partition(".")[0] not in OPTIONAL}
 
 
+def write_notices(notice: Path, out: Path) -> None:
+    """Write what may be done with what came along."""
+    out.mkdir(parents=True)
+    (out / "NOTICE").write_bytes(notice.read_bytes())
+    (out / "atlases.tsv").write_text(list_atlases(), encoding="utf-8")
+
+
 def main(notice: Path, out: Path) -> None:
     """Check, import, and write the notices."""
     check_files()
     for name in sorted(imported_names()):
         importlib.import_module(name)
-    out.mkdir(parents=True)
-    (out / "NOTICE").write_bytes(notice.read_bytes())
-    (out / "atlases.tsv").write_text(list_atlases(), encoding="utf-8")
+    write_notices(notice, out)
     print(f"{len(sys.modules)} modules are imported")
 
 

@@ -64,7 +64,7 @@ def main(site: Path, table: Path) -> None:
         path
         for package, places in DATA.items()
         for folder in places
-        for path in (site / package / folder).iterdir()
+        for path in (site / package / folder).glob("*")
         if path.relative_to(site / package).as_posix() not in named[package]
     ]
     missing = [
