@@ -146,7 +146,8 @@ def make_command(argv: Sequence[str]) -> tuple[list[str], argparse.Namespace]:
     command += ["--user", f"{os.getuid()}:{os.getgid()}"]
     if own.engine == "podman":
         # Without these, files of a rootless run belong to another user, or cannot be read at all.
-        command += ["--userns", "keep-id", "--security-opt", "label=disable"]
+        command += ["--security-opt", "label=disable"]
+        command += ["--userns", "keep-id"] if os.getuid() else []  # root has no other self
     command += ["--env", f"RLS_BIDS_CONTAINER={own.image}", *shlex.split(own.engine_options)]
     if any(token in ANSWERS for token in rest):
         return [*command, own.image, *rest], own

@@ -69,16 +69,19 @@ def test_the_data_are_read_only_and_the_rest_is_written(place):
     assert given["run.work_dir"] == str(place / "work")
 
 
-def test_the_container_has_no_network_and_no_privilege(place):
+def test_the_container_has_no_network_and_no_privilege(place, monkeypatch):
     command = call("")
     text = shlex.join(command)
     assert command[:3] == ["docker", "run", "--rm"]
     assert "--network none --read-only --tmpfs /tmp" in text
     assert f"--user {os.getuid()}:{os.getgid()}" in text
     assert "RLS_BIDS_CONTAINER=rls_bids" in text
+    monkeypatch.setattr(os, "getuid", lambda: 1001)
     other = call("--engine podman --image my/rls:1 --engine-options='--cpus 2 --memory 4g'")
     assert "--userns keep-id" in shlex.join(other)
     assert other[0] == "podman"
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert "--userns" not in call("--engine podman")
     assert shlex.join(other[: other.index("my/rls:1")]).find("--cpus 2 --memory 4g") > 0
 
 
