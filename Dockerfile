@@ -27,11 +27,12 @@ COPY rls_bids rls_bids
 RUN /opt/venv/bin/pip install --no-deps --no-compile --prefix /app .
 
 
-FROM app AS test
+FROM dependencies AS test
 COPY . .
-RUN cp -r /app/. /opt/venv \
- && /opt/venv/bin/pip install -c constraints.txt '.[test]'
-RUN /opt/venv/bin/python -m pytest -q -n 2 tests/unit tests/contract
+RUN /opt/venv/bin/pip install -c constraints.txt '.[test]'
+ARG TESTS="tests/unit tests/contract"
+# hadolint ignore=SC2086
+RUN /opt/venv/bin/python -m pytest -q -n 2 $TESTS
 
 
 FROM dependencies AS slim

@@ -17,7 +17,7 @@ free_gb() { df --output=avail -BG "$1" | tail -n 1 | tr -dc 0-9; }
 # A folder that other users can enter: on disk, else in memory where there is plenty of it.
 make_scratch() {
   local parent=${RLS_BIDS_CONTAINER_DIR:-${TMPDIR:-/tmp}} memory
-  scratch=$(mktemp -d "$parent/rls_bids_e2e.XXXXXX")
+  scratch=$(mktemp -d -p "$parent")
   chmod 755 "$scratch"
   [ "$(free_gb "$parent")" -lt "$needed_gb" ] || return 0
   memory=$(awk '/^MemAvailable/ {print int($2 / 1e6)}' /proc/meminfo)
