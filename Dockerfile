@@ -16,7 +16,8 @@ ARG WHEELS=https://download.pytorch.org/whl/cpu/torch/
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
  && /opt/venv/bin/pip install -r requirements.txt -c constraints.txt \
  && if [ "$DEEPBET" = 1 ]; then \
-      /opt/venv/bin/pip install --find-links "$WHEELS" -c constraints.txt "$TORCH" deepbet; \
+      /opt/venv/bin/pip install --no-deps --no-index --find-links "$WHEELS" "$TORCH" \
+      && /opt/venv/bin/pip install -c constraints.txt deepbet; \
     fi
 
 

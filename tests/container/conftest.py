@@ -14,7 +14,7 @@ STRICT = (
     "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp",
     "--user", f"{STRANGER}:{STRANGER}", "--memory", "4g", "--cpus", "2",
 )  # fmt: skip
-QUICK = ("--sloppy", "--measures", "seed", "alff")
+QUICK = ("--sloppy", "--measures", "seed", "--seed-networks", "salience")
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,12 @@ def cohort(docker: Docker, base: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Road:
-    """The cohort's results, made in two goes: the first was ended by SIGTERM."""
+class Stopped:
+    """A run over all participants that was ended by SIGTERM, and the call to repeat it."""
 
     mounts: dict[str, Path]
-    stopped: Done
-    seconds_to_stop: float
-    resumed: Done
-    group: Done
+    arguments: tuple[object, ...]
+    done: Done
 
     @property
     def out(self) -> Path:
@@ -111,8 +109,8 @@ class Road:
 
 
 @pytest.fixture(scope="session")
-def road(docker: Docker, cohort: Path, base: Path) -> Road:
-    """Participants until the first BOLD run is aligned, SIGTERM, the same again, the group."""
+def stopped(docker: Docker, cohort: Path, base: Path) -> Stopped:
+    """Run the participants until the first BOLD run is aligned; ``seconds`` are from SIGTERM on."""
     mounts = {"/data": cohort, "/out": own_folder(base / "out put")}
     mounts["/scratch"] = own_folder(base / "scratch")
     arguments = ("/data", "/out", "participant", "-w", "/scratch", *QUICK)
@@ -125,12 +123,20 @@ def road(docker: Docker, cohort: Path, base: Path) -> Road:
         run(docker.client, "kill", "--signal", "TERM", name)
         status = app.wait(timeout=60)
         seconds = time.monotonic() - start
-    resumed = docker(mounts, *arguments)
-    group = ("/data", "/out", "group", "-w", "/scratch", "--covariates", "mean_fd", *QUICK[1:])
-    return Road(
-        mounts, Done(status, "", log.read_text(), seconds), seconds, resumed,
-        docker(mounts, *group),
-    )  # fmt: skip
+    return Stopped(mounts, arguments, Done(status, "", log.read_text(), seconds))
+
+
+@pytest.fixture(scope="session")
+def resumed(docker: Docker, stopped: Stopped) -> Done:
+    """The same call again."""
+    return docker(stopped.mounts, *stopped.arguments)
+
+
+@pytest.fixture(scope="session")
+def group(docker: Docker, stopped: Stopped, resumed: Done) -> Done:
+    """The group level over what the participants made."""
+    options = ("-w", "/scratch", "--covariates", "mean_fd", *QUICK[1:])
+    return docker(stopped.mounts, "/data", "/out", "group", *options)
 
 
 def _wait_for(word: str, log: Path, app: "subprocess.Popen[bytes]") -> None:

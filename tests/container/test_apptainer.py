@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.conftest import QUICK, Done, Road, run
+from tests.container.conftest import QUICK, Done, Stopped, run
 
 pytestmark = pytest.mark.container
 
@@ -39,17 +39,21 @@ def sif() -> None:
 
 
 @pytest.fixture(scope="module")
-def binds(road: Road, base: Path) -> dict[str, Path]:
+def binds(stopped: Stopped, group: Done, base: Path) -> dict[str, Path]:
     """The raw data, and the results of the others, as an ordinary user's."""
     home = base / "of nobody"
     home.mkdir()
-    shutil.copytree(road.out, home / "out put")
+    shutil.copytree(stopped.out, home / "out put")
     for path in home.glob(f"out put/sub-{LABEL}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (home / "scratch").mkdir()
     for path in (home, *home.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
-    return {"/data": road.mounts["/data"], "/out": home / "out put", "/scratch": home / "scratch"}
+    return {
+        "/data": stopped.mounts["/data"],
+        "/out": home / "out put",
+        "/scratch": home / "scratch",
+    }
 
 
 def test_home_is_absent_and_nothing_of_the_host_comes_in(binds: dict[str, Path]) -> None:
@@ -60,21 +64,21 @@ def test_home_is_absent_and_nothing_of_the_host_comes_in(binds: dict[str, Path])
     assert "OMP_NUM_THREADS=1" in done.out.splitlines()
 
 
-def test_a_participant_and_the_group_end_well(road: Road, binds: dict[str, Path]) -> None:
+def test_a_participant_and_the_group_end_well(stopped: Stopped, binds: dict[str, Path]) -> None:
     options = ("-w", "/scratch", *QUICK)
     done = apptainer(
         "run", binds, "/data", "/out", "participant", "--participant-label", LABEL, *options
     )
     assert done.status == 0, done.err
     assert (binds["/out"] / f"sub-{LABEL}.html").is_file()
-    maps = sorted((road.out / f"sub-{LABEL}").rglob("*map.nii.gz"))
-    assert len(maps) > 20
+    maps = sorted((stopped.out / f"sub-{LABEL}").rglob("*map.nii.gz"))
+    assert len(maps) >= 4
     for path in maps:
-        ours = gzip.decompress((binds["/out"] / path.relative_to(road.out)).read_bytes())
+        ours = gzip.decompress((binds["/out"] / path.relative_to(stopped.out)).read_bytes())
         assert ours == gzip.decompress(path.read_bytes()), path.name
     shutil.rmtree(binds["/out"] / "group")
-    group = ("group", "--covariates", "mean_fd", "-w", "/scratch", *QUICK[1:])
-    done = apptainer("run", binds, "/data", "/out", *group)
+    level = ("group", "--covariates", "mean_fd", "-w", "/scratch", *QUICK[1:])
+    done = apptainer("run", binds, "/data", "/out", *level)
     assert done.status == 0, done.err
     assert list((binds["/out"] / "group").glob("model-*.html"))
 
