@@ -110,7 +110,7 @@ class Stopped:
 
 @pytest.fixture(scope="session")
 def stopped(docker: Docker, cohort: Path, base: Path) -> Stopped:
-    """Run the participants until the first BOLD run is aligned; ``seconds`` are from SIGTERM on."""
+    """Run participants until the first BOLD run is aligned; ``seconds`` count from SIGTERM."""
     mounts = {"/data": cohort, "/out": own_folder(base / "out put")}
     mounts["/scratch"] = own_folder(base / "scratch")
     arguments = ("/data", "/out", "participant", "-w", "/scratch", *QUICK)
