@@ -13,7 +13,7 @@ export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
 export NO_ET ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all e2e-slurm lint format demo validate benchmark interop constraints clean
+.PHONY: help setup test test-all e2e-container e2e-slurm lint format demo validate benchmark interop constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
@@ -37,11 +37,14 @@ test: setup  ## run the tests (under 20 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(N_CPUS) --dist loadscope --no-loadscope-reorder
 
 test-all: setup  ## run the slow tests too
-	$(BIN)/python -m pytest -m 'not slurm'
+	$(BIN)/python -m pytest -m 'not container and not slurm'
 
 # As root on Debian it installs slurm-wlm and munge; elsewhere it says why it is skipped.
 e2e-slurm: setup  ## an array of jobs on a Slurm of two nodes on this machine
 	$(BIN)/python -m pytest -m slurm -rs tests/cluster
+
+e2e-container: setup  ## build the image; run it under docker and Apptainer, where this machine can
+	PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
 
 lint: $(VENV)/.setup-dev  ## style, types, import contracts, Dockerfile
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from typing import Any
 from rls_bids import __version__
 from rls_bids.options import (
     MANY,
+    MAYBE,
     NUMBER,
     NUMBERS,
     OFF,
@@ -45,6 +46,7 @@ EXIT_CODES = {
 KINDS: dict[str, dict[str, Any]] = {
     MANY: {"type": "String", "list": True},
     TEXT: {"type": "String"},
+    MAYBE: {"type": "String"},  # a value that may be left out, which Boutiques does not know
     WHOLE: {"type": "Number", "integer": True},
     NUMBER: {"type": "Number"},
     NUMBERS: {"type": "Number", "list": True},

@@ -59,15 +59,41 @@ def parse_arguments(argv: Sequence[str]) -> Settings:
     UsageError
         If the request cannot be met.
     """
+    values = read_arguments(argv)
+    return _resolve({k: v for k, v in values.items() if not k.startswith("ignored.")})
+
+
+def read_arguments(argv: Sequence[str]) -> dict[str, Any]:
+    """Read the command line and nothing else: no file, no default.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Without the name of the program.
+
+    Returns
+    -------
+    dict
+        What was given, by the dotted names of :data:`rls_bids.options.OPTIONS`.
+
+    Raises
+    ------
+    UsageError
+        An option is unknown, or something is missing.
+
+    Examples
+    --------
+    >>> read_arguments(["raw", "out", "participant", "--task_id", "rest"])["input.task_ids"]
+    ['rest']
+    """
     parser = make_parser()
     # One rule for both spellings of a flag: what is parsed has dashes.
     argv = [re.sub(r"^--[^=]*", lambda m: m[0].replace("_", "-"), token) for token in argv]
     _check_flags(parser, argv)
     try:
-        values = vars(parser.parse_args(argv))
+        return vars(parser.parse_args(argv))
     except UsageError as error:
         raise _swallowed(argv, error.message) or error from None
-    return _resolve({k: v for k, v in values.items() if not k.startswith("ignored.")})
 
 
 def _resolve(given: dict[str, Any]) -> Settings:
