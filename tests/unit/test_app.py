@@ -1,6 +1,6 @@
 """What the app says at the end: exit codes for what happened to the requested participants."""
 
-from rls_bids.app import exit_status
+from rls_bids.engine.outcome import exit_status
 from rls_bids.errors import EXIT_DATA, EXIT_FAILED, EXIT_OK
 from rls_bids.records import Anatomy, Note, Participant, Session
 

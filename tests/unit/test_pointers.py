@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from rls_bids.app import exit_status, run_group
+from rls_bids.app import run_group
 from rls_bids.dataset.description import NOT_FETCHED, NOT_FETCHED_HINT
 from rls_bids.dataset.prepared import index_prepared
 from rls_bids.dataset.query import index_participants
+from rls_bids.engine.outcome import exit_status
 from rls_bids.errors import EXIT_DATA, InputDataError
 from rls_bids.records import Note, Participant
 from rls_bids.settings import Settings, build_settings

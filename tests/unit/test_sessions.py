@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rls_bids.app import exit_status
 from rls_bids.dataset import anatomies
 from rls_bids.dataset.query import index_participants
+from rls_bids.engine.outcome import exit_status
 from rls_bids.errors import EXIT_DATA, EXIT_OK
 from rls_bids.records import Note, Participant
 from rls_bids.reports.collect import collect_participant
