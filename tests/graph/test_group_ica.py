@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
-from rls_bids.dataset import participants
+from rls_bids.dataset import processing, rows
 from rls_bids.dataset.description import write_dataset_description, write_descriptions, write_json
 from rls_bids.dataset.naming import derivative, ica_file, ica_page, sidecar
 from rls_bids.dataset.series import BAD_SIDECAR_HINT
@@ -298,7 +298,7 @@ def test_motion_and_flags_leave_out(made: tuple[Path, Path]) -> None:
     """Framewise displacement of these participants is a tenth of their label."""
     plan, _ = planned(*made, group__max_mean_fd_mm=0.35)
     reasons = dict(plan.designs[0].left_out)
-    assert reasons["04"] == participants.MOVED.format(found=0.4, limit=0.35)
+    assert reasons["04"] == rows.MOVED.format(found=0.4, limit=0.35)
     assert plan.designs[0].participants == LABELS[:3]
     plan, _ = planned(*made, input__exclude_participant_labels=["02"])
     assert dict(plan.designs[0].left_out)["02"] == ica_plan.EXCLUDED
@@ -347,7 +347,7 @@ def test_unequal_processing_is_refused(
     status, said = refusal(capsys, bids, out)
     assert status == 2
     words = "sub-02 has BandPassHz [0.01, 0.08] instead of [0.01, 0.1]"
-    assert participants.UNEQUAL.format(differences=words) in said
+    assert processing.UNEQUAL.format(differences=words) in said
 
 
 def test_one_participant_and_several_tasks_are_refused(

@@ -49,6 +49,8 @@ class Study:
         rest = {
             "Rows": [f"sub-{row:02}" for row in range(n)],
             "Groups": groups,
+            "Compared": {},
+            "MeanFd": [0.1] * n,
             "Responses": [[1.0]],
             "Pairs": [],
             "Sites": [],
