@@ -93,7 +93,7 @@ def test_each_participant_has_page_and_maps(stopped: Stopped, resumed: Done, lab
 def test_the_group_ends_well(stopped: Stopped, group: Done) -> None:
     assert group.status == 0, group.err
     assert list((stopped.out / "group").glob("model-*.html"))
-    assert list((stopped.out / "group").rglob("*_stat-hedgesg_statmap.nii.gz"))
+    assert list((stopped.out / "group").rglob("*_stat-effect_statmap.nii.gz"))
 
 
 def test_all_files_are_the_strangers_and_the_container_is_on_record(
