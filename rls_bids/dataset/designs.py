@@ -47,6 +47,9 @@ class Design:
         How a row's maps become one number a voxel, or several that are tested together.
     pairs, sites, variance_groups : tuple of str
         Labels of the rows; empty where the model has none.
+    combat : tuple of str
+        Columns of the design that tell sites and that leave it where tables are harmonised, after
+        the column of participants.tsv; empty where they are not.
     assume : str
         An assumption about exchangeability that the model names.
     size : str
@@ -75,6 +78,7 @@ class Design:
     pairs: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     variance_groups: tuple[str, ...] = ()
+    combat: tuple[str, ...] = ()
     assume: str = ""
     size: SizeKind = "hedgesg"
     dropped: tuple[tuple[str, str], ...] = ()
@@ -127,6 +131,7 @@ class Design:
             "Pairs": list(self.pairs),
             "Sites": list(self.sites),
             "VarianceGroups": list(self.variance_groups),
+            "Combat": list(self.combat),
             "Assume": self.assume,
             "EffectSize": self.size,
             "EffectSizeScale": self.scale,

@@ -11,6 +11,7 @@ from rls_bids.dataset.designs import ONE_MAP, Design
 from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.formulas import INTERCEPT, variables_of
 from rls_bids.dataset.groups import check_groups, choose_contrast
+from rls_bids.dataset.harmonising import plan_combat
 from rls_bids.dataset.hypotheses import Tested, describe, shown_variables, title_of
 from rls_bids.dataset.matrix import (
     COLLINEAR,
@@ -111,6 +112,7 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
     title = title_of(asked.between, within)
     _check_units(model, within, tested, title)
     column, members = _members(tested, matrix, rows, tables, model)
+    sites = _labels(model.sites, rows, tables)
     return Design(
         design=matrix.frame,
         inputs=inputs,
@@ -124,7 +126,8 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
         sessions=tuple(_condition_label(one) for one in within.conditions) if within else (),
         responses=tuple(map(tuple, scope.responses.tolist())) if within else ONE_MAP,
         pairs=_labels(model.pairs, rows, tables),
-        sites=_labels(model.sites, rows, tables),
+        sites=sites,
+        combat=plan_combat(model, matrix, weights, tested, members, sites, title),
         variance_groups=_labels(model.variance_groups, rows, tables),
         assume=model.assume,
         size="dz" if model.pairs and tested.size == "hedgesg" else tested.size,
@@ -174,7 +177,7 @@ def _check_needed(model: Model, question: Question, tables: Tables) -> None:
         (flag, column)
         for flag, column in (
             ("--pairs", model.pairs),
-            ("--sites", model.sites),
+            ("--combat" if model.combat else "--sites", model.sites),
             ("--variance-groups", model.variance_groups),
         )
         if column

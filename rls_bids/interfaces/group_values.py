@@ -14,7 +14,8 @@ from nipype.interfaces.base import (
 )
 
 from rls_bids.errors import InputDataError
-from rls_bids.interfaces.designs import Drawn, GroupTest, draw, load_design
+from rls_bids.interfaces.designs import Drawn, GroupTest, draw
+from rls_bids.interfaces.group_combat import compare, load_table_design, told_of_sites
 from rls_bids.interfaces.group_maps import OTHER_GRID, OTHER_GRID_HINT
 from rls_bids.interfaces.manifest import save_manifest
 from rls_bids.interfaces.tables import load_table, save_table
@@ -38,7 +39,9 @@ COLUMNS: Mapping[str, dict[str, str]] = {
     "effect": {"Description": "Effect of the contrast in the unit of the values."},
     "statistic": {"Description": "t, F, v, G or Pillai's F; Resamplings.Statistic says which."},
     "df": {"Description": "Residual degrees of freedom."},
-    "p_uncorrected": {"Description": "p of the statistic (two-sided for t and v)."},
+    "p_uncorrected": {
+        "Description": "p of the statistic (two-sided for t and v); n/a after harmonisation."
+    },
     "p_hc3": {"Description": "Two-sided p with errors that allow unequal variances (HC3)."},
     "p_permutation": {"Description": "p from resampling, not corrected."},
     "p_fwe": {"Description": "p from resampling, family-wise over the rows of this table."},
@@ -167,27 +170,21 @@ class CompareValues(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import shutil
 
-        from rls_bids.numerics.columns import compare_columns, weigh_sessions
+        from rls_bids.numerics.columns import weigh_sessions
 
         given, folder = self.inputs, Path(runtime.cwd)
-        test = load_design(given.design_file, given.sidecar_file)
+        test = load_table_design(given.design_file, given.sidecar_file)
         drawn = draw(test, given.n_permutations, given.random_seed)
         columns = load_table(given.values, texts=WHO)
         names = [name for name in columns if name not in WHO]
         responses = weigh_sessions(_stack(columns, names), test.responses)
-        tested = compare_columns(
-            responses,
-            test.matrix,
-            test.contrast,
-            drawn.resamplings,
-            (test.size, test.scale),
-            variance_groups=test.units.variance_groups,
-        )
+        tested = compare(responses, test, drawn)
         table = _table(names, responses, tested) | _examined(responses, test, drawn, given)
         save_table({name: table[name] for name in COLUMNS if name in table}, folder / "tests.tsv")
         shutil.copy(given.values, folder / "values.tsv")
         told = {
             "Resamplings": drawn.told,
+            **told_of_sites(test),
             "EffectSize": test.size,
             "NumberOfRowsFwe05": int((tested.p_fwe <= LEVEL).sum()),
         }
@@ -228,10 +225,13 @@ def _table(
 def _examined(
     responses: "NDArray[np.float64]", test: GroupTest, drawn: Drawn, given: Any
 ) -> "dict[str, NDArray[np.float64]]":
-    """Return the columns beside the test; there are none where several things are tested."""
+    """Return the columns beside the test; there are none where several things are tested.
+
+    Neither are there any after harmonisation, for which their formulas do not hold.
+    """
     from rls_bids.numerics.examine import Question, examine_columns
 
-    if drawn.statistic.name not in ("t", "v"):
+    if drawn.statistic.name not in ("t", "v") or test.combat:
         return {}
     question = Question(
         design=test.matrix,

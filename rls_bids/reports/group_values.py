@@ -82,6 +82,7 @@ def value_section(title: str, stage: Stage, root: Path, *, is_first: bool = True
             smallest=number(float(drawn["SmallestP"])),
             reason=drawn["Reason"],
         ),
+        *filter(None, [told.get("Harmonisation")]),
         *((HELP,) if is_first else ()),
     )
     table = Table(

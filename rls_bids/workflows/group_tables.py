@@ -11,14 +11,14 @@ from rls_bids.dataset.group import design_path
 from rls_bids.dataset.group_tables import values_file
 from rls_bids.dataset.values import QUALITY, REGIONS, ValueDesign
 from rls_bids.interfaces.group_values import COLUMNS, VALUES, CompareValues, RegionValues
-from rls_bids.numerics import columns, examine, exchangeability, permutation, roi
+from rls_bids.numerics import columns, combat, examine, exchangeability, permutation, roi
 from rls_bids.settings import Settings
 from rls_bids.workflows.designs import design_files
 from rls_bids.workflows.sinks import node_name, stage_sink
 from rls_bids.workflows.stages import Place, Product, Stage
 
 VERSION = "-".join(
-    kernel.VERSION for kernel in (columns, examine, exchangeability, permutation, roi)
+    kernel.VERSION for kernel in (columns, combat, examine, exchangeability, permutation, roi)
 )
 WORDS = {
     REGIONS: "Comparison of the means over regions that were named beforehand.",
