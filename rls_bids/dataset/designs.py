@@ -7,7 +7,8 @@ the contrast, the maps of each row, and what may be exchanged. Nodes read both f
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rls_bids.numerics.sizes import SizeKind
@@ -62,6 +63,11 @@ class Design:
         What each column holds, in words.
     variables : DataFrame or None, shape (n_participants, n_variables)
         What the columns were made of, as told or reduced over sessions, not centred.
+    extra : tuple of GroupInput
+        Maps of participants who lack a session: in no test, but in the estimates of ``mixed``.
+    mixed : dict
+        The design with one row a map (:class:`~rls_bids.dataset.incomplete.SessionModel`), those
+        of ``inputs`` before those of ``extra``; empty where there is none.
     """
 
     design: "pd.DataFrame"
@@ -85,6 +91,8 @@ class Design:
     remarks: tuple[str, ...] = ()
     coding: tuple[tuple[str, str], ...] = ()
     variables: "pd.DataFrame | None" = None
+    extra: tuple[GroupInput, ...] = ()
+    mixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -136,3 +144,8 @@ class Design:
             "EffectSize": self.size,
             "EffectSizeScale": self.scale,
         }
+
+    @property
+    def about_tables(self) -> dict[str, Any]:
+        """What the sidecar says for tables of values alone; maps do not depend on it."""
+        return {"Mixed": dict(self.mixed)} if self.mixed else {}

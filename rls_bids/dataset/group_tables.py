@@ -103,7 +103,7 @@ def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
         freedom = people["degrees_of_freedom"].dropna()
         if (freedom % 1 == 0).all():
             people = people.astype({"degrees_of_freedom": "Int64"})
-        about = dict(design.result.about)
+        about = {**design.result.about, **design.result.about_tables}
         text = matrix.to_csv(sep="\t", index=False)
         path = design_path(design, plan.model)
         about["Description"] = DESIGN

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rls_bids.dataset.designs import Design
 from rls_bids.dataset.hypotheses import Tested
 from rls_bids.dataset.matrix import TOLERANCE, Matrix, columns_of
 from rls_bids.dataset.model import Model
@@ -53,15 +54,7 @@ def check_combat(combat: str, sites: str, place: str = "") -> str:
     return combat or sites
 
 
-def plan_combat(
-    model: Model,
-    matrix: Matrix,
-    weights: NDArray[np.float64],
-    tested: Tested,
-    groups: Sequence[str],
-    sites: Sequence[str],
-    title: str,
-) -> tuple[str, ...]:
+def plan_combat(model: Model, matrix: Matrix, tested: Tested, design: Design) -> tuple[str, ...]:
     """Return the column of sites and the columns of the design that tell them, or nothing.
 
     Parameters
@@ -69,14 +62,10 @@ def plan_combat(
     model : Model
     matrix : Matrix
         The design, with what tells the sites.
-    weights : (n_contrasts, n_columns) array
-        Of the contrast.
     tested : Tested
         What the contrast compares.
-    groups, sites : sequence of str
-        Of the rows.
-    title : str
-        The contrast for readers.
+    design : Design
+        The same with the groups and sites of the rows.
 
     Raises
     ------
@@ -87,15 +76,16 @@ def plan_combat(
     if not model.combat:
         return ()
     if tested.size != "hedgesg" or len(tested.compared) != len(("one", "other")):
-        raise UsageError(TWO_GROUPS.format(title=title), COVARIATE_HINT)
+        raise UsageError(TWO_GROUPS.format(title=design.title), COVARIATE_HINT)
     for what, column in (("pairs", model.pairs), ("variance groups", model.variance_groups)):
         if column:
             raise UsageError(NOT_WITH.format(what=what), COVARIATE_HINT)
+    sites = design.sites
     if not sites:
         raise UsageError(NO_SITE.format(column=model.combat), COVARIATE_HINT)
-    check_sites(sites, groups)
+    check_sites(sites, design.groups)
     own = columns_of(matrix, model.combat)
-    for name, weight in zip(matrix.frame.columns, weights.T, strict=True):
+    for name, weight in zip(matrix.frame.columns, np.array(design.contrasts).T, strict=True):
         is_told = bool(_within(matrix.frame[name].to_numpy(float), sites) <= TOLERANCE)
         is_varied = float(np.ptp(matrix.frame[name])) > TOLERANCE
         if is_told and is_varied and (name not in own or np.abs(weight).max() > TOLERANCE):

@@ -17,6 +17,7 @@ from rls_bids.errors import InputDataError
 from rls_bids.interfaces.designs import Drawn, GroupTest, draw
 from rls_bids.interfaces.group_combat import compare, load_table_design, told_of_sites
 from rls_bids.interfaces.group_maps import OTHER_GRID, OTHER_GRID_HINT
+from rls_bids.interfaces.group_mixed import MIXED_COLUMNS, mixed_columns
 from rls_bids.interfaces.manifest import save_manifest
 from rls_bids.interfaces.tables import load_table, save_table
 
@@ -33,7 +34,7 @@ VALUES = {
     "session": {"Description": "Session; n/a where there is one only."},
 }
 _PRIOR = "width of the prior (Cauchy) {width}; above 1 for an effect, below 1 for none"
-COLUMNS: Mapping[str, dict[str, str]] = {
+COLUMNS: Mapping[str, dict[str, Any]] = {
     "name": {"Description": "What is compared; each row is a column of the table of values."},
     "n": {"Description": "Participants with a value; a row with fewer than all is not tested."},
     "effect": {"Description": "Effect of the contrast in the unit of the values."},
@@ -63,6 +64,7 @@ COLUMNS: Mapping[str, dict[str, str]] = {
     "rho": {"Description": "Spearman's partial correlation."},
     "rho_ciLower": {"Description": "Lower 95 % limit of rho (bootstrap)."},
     "rho_ciUpper": {"Description": "Upper 95 % limit of rho (bootstrap)."},
+    **MIXED_COLUMNS,
 }
 
 
@@ -177,14 +179,17 @@ class CompareValues(SimpleInterface):
         drawn = draw(test, given.n_permutations, given.random_seed)
         columns = load_table(given.values, texts=WHO)
         names = [name for name in columns if name not in WHO]
-        responses = weigh_sessions(_stack(columns, names), test.responses)
+        n_maps = test.matrix.shape[0] * test.responses.shape[1]  # after them who lacks a session
+        responses = weigh_sessions(_stack(columns, names)[:n_maps], test.responses)
         tested = compare(responses, test, drawn)
-        table = _table(names, responses, tested) | _examined(responses, test, drawn, given)
+        mixed, told_of_mixed = mixed_columns(given.sidecar_file, columns, names)
+        table = _table(names, responses, tested) | _examined(responses, test, drawn, given) | mixed
         save_table({name: table[name] for name in COLUMNS if name in table}, folder / "tests.tsv")
         shutil.copy(given.values, folder / "values.tsv")
         told = {
             "Resamplings": drawn.told,
             **told_of_sites(test),
+            **told_of_mixed,
             "EffectSize": test.size,
             "NumberOfRowsFwe05": int((tested.p_fwe <= LEVEL).sum()),
         }

@@ -82,7 +82,7 @@ def value_section(title: str, stage: Stage, root: Path, *, is_first: bool = True
             smallest=number(float(drawn["SmallestP"])),
             reason=drawn["Reason"],
         ),
-        *filter(None, [told.get("Harmonisation")]),
+        *filter(None, [told.get("Harmonisation"), told.get("MixedModel")]),
         *((HELP,) if is_first else ()),
     )
     table = Table(
