@@ -146,6 +146,11 @@ class Design:
         }
 
     @property
+    def all_inputs(self) -> tuple[GroupInput, ...]:
+        """What a table of values has a row for: who is tested, then who lacks a session."""
+        return (*self.inputs, *self.extra)
+
+    @property
     def about_tables(self) -> dict[str, Any]:
         """What the sidecar says for tables of values alone; maps do not depend on it."""
         return {"Mixed": dict(self.mixed)} if self.mixed else {}

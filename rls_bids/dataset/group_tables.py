@@ -124,7 +124,7 @@ def _write_values(value: ValueDesign, path: str) -> None:
     """Write one row an input, the columns as they are, beside participant and session."""
     import pandas as pd
 
-    inputs = value.design.result.inputs
+    inputs = value.design.result.all_inputs
     told = {
         "participant_id": [f"sub-{one.participant}" for one in inputs],
         "session": [f"ses-{one.session}" if one.session else "n/a" for one in inputs],

@@ -8,6 +8,7 @@ is the same.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,30 @@ def plan_sessions(
     except (InputDataError, UsageError) as error:
         return SessionModel(about={}, remarks=(NO_MODEL.format(reason=error.message),))
     return SessionModel(about=about, extra=tuple(one for _, one in more))
+
+
+def without_columns(about: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the design of the maps without variables, and nothing where one of them is tested.
+
+    Examples
+    --------
+    >>> about = {"Columns": ["pre:one", "post:one", "mean_fd"], "Weights": [-1, 1, 0],
+    ...          "Design": [[1, 0, 0.2], [0, 1, 0.1]]}
+    >>> left = without_columns(about, ["mean_fd"])
+    >>> left["Columns"], left["Design"]
+    (['pre:one', 'post:one'], [[1, 0], [0, 1]])
+    """
+    if not about:
+        return {}
+    is_kept = [not set(column.split(":")) & set(names) for column in about["Columns"]]
+    weights = zip(about["Weights"], is_kept, strict=True)
+    if any(abs(weight) > TOLERANCE for weight, kept in weights if not kept):
+        return {}
+    return {
+        **about,
+        **{key: list(compress(about[key], is_kept)) for key in ("Columns", "Weights")},
+        "Design": [list(compress(row, is_kept)) for row in about["Design"]],
+    }
 
 
 def _incomplete(

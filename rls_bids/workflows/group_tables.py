@@ -48,7 +48,7 @@ def table_stage(value: ValueDesign, model: str, place: Place, settings: Settings
         incomplete=[(one.participant, one.fingerprint) for one in design.result.extra],
     )
     result = design.result
-    files = [one.path for one in (*result.inputs, *result.extra)]
+    files = [one.path for one in result.all_inputs]
     files.append(str(Path(place.output_dir, design_path(design, model))))
     about: dict[str, object] = {
         "Contrast": result.title,
@@ -94,7 +94,7 @@ def init_values_wf(
     if value.columns is not None:
         compare.inputs.values = values_file(value, model, settings)
     else:
-        inputs = (*value.design.result.inputs, *value.design.result.extra)
+        inputs = value.design.result.all_inputs
         means = pe.Node(
             RegionValues(
                 in_files=[one.path for one in inputs],
