@@ -1,16 +1,19 @@
 """Which designs can be harmonised over sites (ComBat), and what of the design is then left out."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rls_bids.dataset.designs import Design
-from rls_bids.dataset.hypotheses import Tested
 from rls_bids.dataset.matrix import TOLERANCE, Matrix, columns_of
 from rls_bids.dataset.model import Model
 from rls_bids.errors import UsageError
 from rls_bids.numerics.combat import COVARIATE_HINT, check_sites
+
+if TYPE_CHECKING:
+    from rls_bids.dataset.hypotheses import Tested
 
 NOT_MAPS = (
     "Tables of values and of graphs are harmonised over {column} (ComBat). Maps and connections "
@@ -54,7 +57,7 @@ def check_combat(combat: str, sites: str, place: str = "") -> str:
     return combat or sites
 
 
-def plan_combat(model: Model, matrix: Matrix, tested: Tested, design: Design) -> tuple[str, ...]:
+def plan_combat(model: Model, matrix: Matrix, tested: "Tested", design: Design) -> tuple[str, ...]:
     """Return the column of sites and the columns of the design that tell them, or nothing.
 
     Parameters
