@@ -147,6 +147,9 @@ OPTIONS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
          "groups whose variances may differ, those of the column or of --group-column (equal)"),
         ("--sites", "group.sites", TEXT, "NAME",
          "column with the site, a covariate and a block, or none (site, where there are several)"),
+        ("--combat", "group.combat", MAYBE, "NAME",
+         "harmonise tables of values and of graphs (not maps) over sites with ComBat: the column, "
+         "or site (off)"),
         ("--regions", "group.regions", MANY, "NAME",
          "regions, atlas:label or mask images, whose means are compared, too (none)"),
         ("--equivalence-bound", "group.equivalence_bound", NUMBER, "D",

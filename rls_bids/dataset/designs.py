@@ -7,7 +7,8 @@ the contrast, the maps of each row, and what may be exchanged. Nodes read both f
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rls_bids.numerics.sizes import SizeKind
@@ -47,6 +48,9 @@ class Design:
         How a row's maps become one number a voxel, or several that are tested together.
     pairs, sites, variance_groups : tuple of str
         Labels of the rows; empty where the model has none.
+    combat : tuple of str
+        Columns of the design that tell sites and that leave it where tables are harmonised, after
+        the column of participants.tsv; empty where they are not.
     assume : str
         An assumption about exchangeability that the model names.
     size : str
@@ -59,6 +63,11 @@ class Design:
         What each column holds, in words.
     variables : DataFrame or None, shape (n_participants, n_variables)
         What the columns were made of, as told or reduced over sessions, not centred.
+    extra : tuple of GroupInput
+        Maps of participants who lack a session: in no test, but in the estimates of ``mixed``.
+    mixed : dict
+        The design with one row a map (:class:`~rls_bids.dataset.incomplete.SessionModel`), those
+        of ``inputs`` before those of ``extra``; empty where there is none.
     """
 
     design: "pd.DataFrame"
@@ -75,12 +84,15 @@ class Design:
     pairs: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     variance_groups: tuple[str, ...] = ()
+    combat: tuple[str, ...] = ()
     assume: str = ""
     size: SizeKind = "hedgesg"
     dropped: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
     coding: tuple[tuple[str, str], ...] = ()
     variables: "pd.DataFrame | None" = None
+    extra: tuple[GroupInput, ...] = ()
+    mixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -127,7 +139,18 @@ class Design:
             "Pairs": list(self.pairs),
             "Sites": list(self.sites),
             "VarianceGroups": list(self.variance_groups),
+            "Combat": list(self.combat),
             "Assume": self.assume,
             "EffectSize": self.size,
             "EffectSizeScale": self.scale,
         }
+
+    @property
+    def all_inputs(self) -> tuple[GroupInput, ...]:
+        """What a table of values has a row for: who is tested, then who lacks a session."""
+        return (*self.inputs, *self.extra)
+
+    @property
+    def about_tables(self) -> dict[str, Any]:
+        """What the sidecar says for tables of values alone; maps do not depend on it."""
+        return {"Mixed": dict(self.mixed)} if self.mixed else {}

@@ -103,7 +103,7 @@ def write_design_tables(plan: GroupPlan, settings: Settings) -> None:
         freedom = people["degrees_of_freedom"].dropna()
         if (freedom % 1 == 0).all():
             people = people.astype({"degrees_of_freedom": "Int64"})
-        about = dict(design.result.about)
+        about = {**design.result.about, **design.result.about_tables}
         text = matrix.to_csv(sep="\t", index=False)
         path = design_path(design, plan.model)
         about["Description"] = DESIGN
@@ -124,7 +124,7 @@ def _write_values(value: ValueDesign, path: str) -> None:
     """Write one row an input, the columns as they are, beside participant and session."""
     import pandas as pd
 
-    inputs = value.design.result.inputs
+    inputs = value.design.result.all_inputs
     told = {
         "participant_id": [f"sub-{one.participant}" for one in inputs],
         "session": [f"ses-{one.session}" if one.session else "n/a" for one in inputs],

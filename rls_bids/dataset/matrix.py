@@ -159,6 +159,18 @@ def cell(matrix: Matrix, levels: Mapping[str, str]) -> FloatArray:
     return np.asarray((raw - matrix.centres).mean(axis=0))
 
 
+def columns_of(matrix: Matrix, variable: str) -> list[str]:
+    """Return the columns that hold levels of one variable and nothing else."""
+    found = []
+    for shown, code in zip(matrix.frame.columns, matrix.codes, strict=True):
+        parts = _parts(code, matrix.terms)
+        if len(parts) == 1:
+            name = parts[0][0]
+            factor = None if name in matrix.factors.categories else parse_factor(name)
+            found += [str(shown)] if variable in (name, factor and factor.name) else []
+    return found
+
+
 def _condition(matrix: Matrix, contrast: Contrast, name: str) -> FloatArray:
     """Return the weights of a column, or of a cell's mean."""
     columns = list(matrix.frame.columns)

@@ -58,6 +58,8 @@ class Model:
         Columns of participants.tsv, and the values that are in the model; none: all.
     pairs, sites, variance_groups : str
         Columns of participants.tsv; empty without.
+    combat : str
+        Column of sites over which tables are harmonised, that of ``sites``; empty without.
     assume : str
         An assumption about exchangeability.
     tasks, sessions, participants : tuple of str
@@ -86,6 +88,7 @@ class Model:
     pairs: str = ""
     sites: str = ""
     variance_groups: str = ""
+    combat: str = ""
     assume: str = ""
     tasks: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()

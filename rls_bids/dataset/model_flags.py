@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rls_bids.dataset.groups import between_contrast, is_patient, session_contrast
+from rls_bids.dataset.harmonising import NOT_MAPS, check_combat
 from rls_bids.dataset.model import Contrast, Model, Terms
 from rls_bids.dataset.naming import camel_label
 from rls_bids.dataset.tables import Tables
@@ -64,6 +65,7 @@ def model_of_flags(group: GroupSettings, tables: Tables) -> Model:
         where=where,
         pairs=group.pairs or "",
         sites=sites,
+        combat=_combat(group),
         variance_groups=_variances(group),
         max_mean_fd_mm=group.max_mean_fd_mm,
         equivalence_bound=group.equivalence_bound,
@@ -76,7 +78,8 @@ def remarks_on_file(model: Model, tables: Tables) -> tuple[str, ...]:
     """Say which columns a model file leaves unused though they are made for it."""
     unused = [(SITE, model.sites, SITES_UNUSED), (PAIR, model.pairs, PAIRS_UNUSED)]
     used = {text for term in model.terms for text in term}
-    return tuple(
+    combat = (NOT_MAPS.format(column=model.combat),) if model.combat else ()
+    return combat + tuple(
         remark
         for column, is_used, remark in unused
         if column in tables.participants
@@ -88,12 +91,19 @@ def remarks_on_file(model: Model, tables: Tables) -> tuple[str, ...]:
 
 def _sites(group: GroupSettings, table: "pd.DataFrame") -> tuple[str, list[str]]:
     """Return the column of sites, and what is said of one that was not asked for."""
+    if combat := _combat(group):
+        return check_combat(combat, group.sites or ""), [NOT_MAPS.format(column=combat)]
     if group.sites is not None:
         return ("" if group.sites == NONE else group.sites), []
     n = table[SITE].nunique() if SITE in table else 0
     if n <= 1 or SITE in group.covariates:
         return (SITE if n > 1 else ""), []
     return SITE, [SITES_USED.format(n=n)]
+
+
+def _combat(group: GroupSettings) -> str:
+    """Return the column over which tables are harmonised; the flag alone means ``site``."""
+    return "" if group.combat is None else group.combat or SITE
 
 
 def _variances(group: GroupSettings) -> str:

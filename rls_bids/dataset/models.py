@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rls_bids.dataset.formulas import INTERCEPT, parse_factor, parse_formula, variables_of
+from rls_bids.dataset.harmonising import check_combat
 from rls_bids.dataset.model import Contrast, Model, Terms, split_cell
 from rls_bids.dataset.naming import camel_label
 from rls_bids.errors import UsageError, nearest_hint
@@ -43,7 +44,7 @@ _MODEL = ("Type", "X", "Formula", "Software")
 _INPUT = ("task", "session", "subject")
 _CONTRAST = ("Name", "ConditionList", "Weights", "Test")
 _OWN = (
-    *("name", "group_column", "where", "pair_id", "site", "variance_groups", "assume"),
+    *("name", "group_column", "where", "pair_id", "site", "variance_groups", "assume", "combat"),
     *("max_mean_fd", "family", "equivalence_bound", "regions", "voxel_covariates"),
 )
 
@@ -376,7 +377,8 @@ def _extensions(own: Mapping[str, Any], place: str, name: str) -> dict[str, Any]
         "group_column": _text(own, "group_column", place, "group"),
         "where": tuple((key, _texts(where, key, f"{place}.where")) for key in where),
         "pairs": _text(own, "pair_id", place),
-        "sites": _text(own, "site", place),
+        "sites": check_combat(_text(own, "combat", place), _text(own, "site", place), place),
+        "combat": _text(own, "combat", place),
         "variance_groups": _text(own, "variance_groups", place),
         "assume": _text(own, "assume", place),
         "max_mean_fd_mm": float(own["max_mean_fd"]) if "max_mean_fd" in own else None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from rls_bids.dataset.designs import ONE_MAP, Design
 from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.formulas import INTERCEPT, variables_of
 from rls_bids.dataset.groups import check_groups, choose_contrast
+from rls_bids.dataset.harmonising import plan_combat
 from rls_bids.dataset.hypotheses import Tested, describe, shown_variables, title_of
+from rls_bids.dataset.incomplete import plan_sessions
 from rls_bids.dataset.matrix import (
     COLLINEAR,
     COVARIATE_HINT,
@@ -111,7 +113,7 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
     title = title_of(asked.between, within)
     _check_units(model, within, tested, title)
     column, members = _members(tested, matrix, rows, tables, model)
-    return Design(
+    result = Design(
         design=matrix.frame,
         inputs=inputs,
         contrasts=tuple(tuple(float(w) for w in row) for row in weights),
@@ -133,14 +135,17 @@ def build_design(model: Model, found: Found, question: Question = (None, None)) 
         coding=matrix.coding,
         variables=_variables(shown_variables(terms, hidden), rows, scope),
     )
+    asked = replace(asked, within=within, terms=terms)
+    return replace(
+        result, **_for_tables(result, model, asked, (matrix, tested), rows, found, scope)
+    )
 
 
 def _keep(
     model: Model, asked: _Asked, rows: dict[str, Row], dropped: dict[str, str], tables: Tables
 ) -> dict[str, Row]:
     """Return who can be in the model; why others cannot is added to ``dropped``."""
-    units = (model.pairs, model.sites, model.variance_groups)
-    needed = [*variables_of(asked.terms), *filter(None, units)]
+    needed = _needed(asked, model)
     kept = {}
     for label, row in rows.items():
         reason = reason_to_drop(row, tables, model, asked.groups, needed)
@@ -149,6 +154,34 @@ def _keep(
         else:
             kept[label] = row
     return drop_unpaired(kept, dropped, tables, model.pairs) if model.pairs else kept
+
+
+def _for_tables(
+    result: Design,
+    model: Model,
+    asked: _Asked,
+    described: tuple[Matrix, Tested],
+    rows: Mapping[str, Row],
+    found: Found,
+    scope: Scope,
+) -> dict[str, Any]:
+    """Return what tables need to know beyond maps: of sites, and of who lacks a session."""
+    combat = plan_combat(model, *described, result)
+    needed = _needed(asked, model)
+    question = (asked.between, asked.within, asked.terms, asked.groups)
+    beside = plan_sessions(model, question, rows, found, scope, needed)
+    return {
+        "combat": combat,
+        "extra": beside.extra,
+        "mixed": beside.about,
+        "remarks": (*result.remarks, *beside.remarks),
+    }
+
+
+def _needed(asked: _Asked, model: Model) -> list[str]:
+    """Return the variables without which nobody can be in the model."""
+    units = (model.pairs, model.sites, model.variance_groups)
+    return [*variables_of(asked.terms), *filter(None, units)]
 
 
 def label_of(between: Contrast, within: Contrast | None) -> str:
@@ -174,7 +207,7 @@ def _check_needed(model: Model, question: Question, tables: Tables) -> None:
         (flag, column)
         for flag, column in (
             ("--pairs", model.pairs),
-            ("--sites", model.sites),
+            ("--combat" if model.combat else "--sites", model.sites),
             ("--variance-groups", model.variance_groups),
         )
         if column

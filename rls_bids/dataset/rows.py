@@ -106,7 +106,7 @@ def _row(maps: Sequence[GroupInput], within: Contrast | None, found: Found) -> t
         return tuple(maps), ""
     row = []
     for condition in within.conditions:
-        fitting = [one for one in maps if _fits(one, condition, found.tables)]
+        fitting = [one for one in maps if fits(one, condition, found.tables)]
         if len(fitting) > 1:
             labels = ", ".join(str(one.session) for one in fitting)
             n = len(fitting)
@@ -123,7 +123,7 @@ def _row(maps: Sequence[GroupInput], within: Contrast | None, found: Found) -> t
     return tuple(row), ""
 
 
-def _fits(one: GroupInput, condition: str, tables: Tables) -> bool:
+def fits(one: GroupInput, condition: str, tables: Tables) -> bool:
     """Whether a session is in a cell."""
     told = tables.sessions.get((one.participant, one.session or ""), {})
     return all(

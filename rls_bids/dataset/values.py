@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rls_bids.dataset.description import fingerprint
 from rls_bids.dataset.designs import Design
+from rls_bids.dataset.incomplete import without_columns
 from rls_bids.dataset.map_design import Key, MapDesign
 from rls_bids.dataset.model import MEASURED, TOLERANCE, Model
 from rls_bids.dataset.quality import quality_columns
@@ -56,7 +57,7 @@ def value_designs(designs: Sequence[MapDesign], model: Model, root: Path) -> Ite
         if place in seen:
             continue
         seen.add(place)
-        columns = quality_columns(root, design.result.inputs, design.task)
+        columns = quality_columns(root, design.result.all_inputs, design.task)
         result = without_motion(design.result)
         if columns and result is not None:
             yield ValueDesign(
@@ -73,7 +74,7 @@ def _quality_design(
         result=result,
         fingerprint=fingerprint(
             values={name: [float(value) for value in column] for name, column in columns.items()},
-            rows=[(one.participant, one.session) for one in result.inputs],
+            rows=[(one.participant, one.session) for one in result.all_inputs],
             about=result.about,
             design=result.design.to_numpy(),
         ),
@@ -94,4 +95,5 @@ def without_motion(result: Design) -> Design | None:
         result,
         design=result.design.iloc[:, keep],
         contrasts=tuple(tuple(row[index] for index in keep) for row in result.contrasts),
+        mixed=without_columns(result.mixed, MEASURED),
     )

@@ -23,7 +23,8 @@ class GroupTest:
 
     ``matrix`` (n_rows, n_columns), ``contrasts`` (n_contrasts, n_columns), ``responses``
     (n_responses, n_sessions); ``labels`` and ``groups`` of the rows. The maps of the rows come in
-    the order of rows, within each in that of sessions.
+    the order of rows, within each in that of sessions. ``combat`` is the column of sites over
+    which tables are harmonised; empty without.
     """
 
     matrix: "NDArray[np.float64]"
@@ -37,6 +38,7 @@ class GroupTest:
     assume: str
     size: "SizeKind"
     scale: float
+    combat: str = ""
 
     @property
     def contrast(self) -> "NDArray[np.float64]":

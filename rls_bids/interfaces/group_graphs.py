@@ -22,8 +22,9 @@ from nipype.interfaces.base import (
 
 from rls_bids.dataset.description import read_json, write_json
 from rls_bids.errors import InputDataError
-from rls_bids.interfaces.designs import Drawn, GroupTest, draw, load_design
+from rls_bids.interfaces.designs import Drawn, GroupTest, draw
 from rls_bids.interfaces.graph import network_labels
+from rls_bids.interfaces.group_combat import compare, load_table_design, told_of_sites
 from rls_bids.interfaces.group_tables import (
     AREA,
     MEAN_R,
@@ -244,7 +245,7 @@ class GroupGraphs(SimpleInterface):
         given = self.inputs
         shared = read_json(Path(given.shared))
         whole, nodes = (_stack(given.values, part) for part in ("global", "nodal"))
-        test = load_design(given.design_file, given.sidecar_file)
+        test = load_table_design(given.design_file, given.sidecar_file)
         who = who_is_who(test, read_json(Path(given.sidecar_file))["Sessions"])
         tables: dict[str, Any] = {
             "globalValues": long_table(whole, who),
@@ -256,16 +257,17 @@ class GroupGraphs(SimpleInterface):
             ways["MeanR"] = with_mean_r(test, whole)
         for suffix, way in ways.items():
             drawn = draw(way, given.n_permutations, given.random_seed)
-            compare = make_test(way, drawn)
+            compare_all = make_test(way, drawn)
             # What is a covariate cannot be tested.
             rows = [not suffix or row.metric not in MEAN_R for row in whole.rows]
             found = {
-                "global": compare_whole(whole.take(rows), compare, way.size),
-                "nodal": compare_nodes(nodes, shared["Names"], compare, way.size),
+                "global": compare_whole(whole.take(rows), compare_all, way.size),
+                "nodal": compare_nodes(nodes, shared["Names"], compare_all, way.size),
             }
             for key, columns in found.items():
                 count = {f"NumberOf{COUNTED[key]}Fwe05": count_survivors(columns)}
-                about[f"{key}{suffix}"] = _told(shared) | {"Resamplings": drawn.told} | count
+                told = _told(shared) | {"Resamplings": drawn.told} | told_of_sites(test)
+                about[f"{key}{suffix}"] = told | count
                 tables[f"{key}{suffix}"] = columns
         folder = Path(runtime.cwd)
         for key, columns in tables.items():
@@ -301,19 +303,12 @@ def who_is_who(test: GroupTest, sessions: Sequence[str]) -> list[tuple[str, str 
 
 def make_test(test: GroupTest, drawn: Drawn) -> Test:
     """Return what tests the values of all files with the same resamplings each time."""
-    from rls_bids.numerics.columns import ColumnTests, compare_columns, weigh_sessions
+    from rls_bids.numerics.columns import ColumnTests, weigh_sessions
 
-    def compare(values: "NDArray[np.float64]") -> ColumnTests:
-        return compare_columns(
-            weigh_sessions(values, test.responses),
-            test.matrix,
-            test.contrast,
-            drawn.resamplings,
-            (test.size, test.scale),
-            variance_groups=test.units.variance_groups,
-        )
+    def test_values(values: "NDArray[np.float64]") -> ColumnTests:
+        return compare(weigh_sessions(values, test.responses), test, drawn)
 
-    return compare
+    return test_values
 
 
 def with_mean_r(test: GroupTest, whole: Stack) -> GroupTest:

@@ -14,8 +14,10 @@ from nipype.interfaces.base import (
 )
 
 from rls_bids.errors import InputDataError
-from rls_bids.interfaces.designs import Drawn, GroupTest, draw, load_design
+from rls_bids.interfaces.designs import Drawn, GroupTest, draw
+from rls_bids.interfaces.group_combat import compare, load_table_design, told_of_sites
 from rls_bids.interfaces.group_maps import OTHER_GRID, OTHER_GRID_HINT
+from rls_bids.interfaces.group_mixed import MIXED_COLUMNS, mixed_columns
 from rls_bids.interfaces.manifest import save_manifest
 from rls_bids.interfaces.tables import load_table, save_table
 
@@ -32,13 +34,15 @@ VALUES = {
     "session": {"Description": "Session; n/a where there is one only."},
 }
 _PRIOR = "width of the prior (Cauchy) {width}; above 1 for an effect, below 1 for none"
-COLUMNS: Mapping[str, dict[str, str]] = {
+COLUMNS: Mapping[str, dict[str, Any]] = {
     "name": {"Description": "What is compared; each row is a column of the table of values."},
     "n": {"Description": "Participants with a value; a row with fewer than all is not tested."},
     "effect": {"Description": "Effect of the contrast in the unit of the values."},
     "statistic": {"Description": "t, F, v, G or Pillai's F; Resamplings.Statistic says which."},
     "df": {"Description": "Residual degrees of freedom."},
-    "p_uncorrected": {"Description": "p of the statistic (two-sided for t and v)."},
+    "p_uncorrected": {
+        "Description": "p of the statistic (two-sided for t and v); n/a after harmonisation."
+    },
     "p_hc3": {"Description": "Two-sided p with errors that allow unequal variances (HC3)."},
     "p_permutation": {"Description": "p from resampling, not corrected."},
     "p_fwe": {"Description": "p from resampling, family-wise over the rows of this table."},
@@ -60,6 +64,7 @@ COLUMNS: Mapping[str, dict[str, str]] = {
     "rho": {"Description": "Spearman's partial correlation."},
     "rho_ciLower": {"Description": "Lower 95 % limit of rho (bootstrap)."},
     "rho_ciUpper": {"Description": "Upper 95 % limit of rho (bootstrap)."},
+    **MIXED_COLUMNS,
 }
 
 
@@ -167,27 +172,24 @@ class CompareValues(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import shutil
 
-        from rls_bids.numerics.columns import compare_columns, weigh_sessions
+        from rls_bids.numerics.columns import weigh_sessions
 
         given, folder = self.inputs, Path(runtime.cwd)
-        test = load_design(given.design_file, given.sidecar_file)
+        test = load_table_design(given.design_file, given.sidecar_file)
         drawn = draw(test, given.n_permutations, given.random_seed)
         columns = load_table(given.values, texts=WHO)
         names = [name for name in columns if name not in WHO]
-        responses = weigh_sessions(_stack(columns, names), test.responses)
-        tested = compare_columns(
-            responses,
-            test.matrix,
-            test.contrast,
-            drawn.resamplings,
-            (test.size, test.scale),
-            variance_groups=test.units.variance_groups,
-        )
-        table = _table(names, responses, tested) | _examined(responses, test, drawn, given)
+        n_maps = test.matrix.shape[0] * test.responses.shape[1]  # after them who lacks a session
+        responses = weigh_sessions(_stack(columns, names)[:n_maps], test.responses)
+        tested = compare(responses, test, drawn)
+        mixed, told_of_mixed = mixed_columns(given.sidecar_file, columns, names)
+        table = _table(names, responses, tested) | _examined(responses, test, drawn, given) | mixed
         save_table({name: table[name] for name in COLUMNS if name in table}, folder / "tests.tsv")
         shutil.copy(given.values, folder / "values.tsv")
         told = {
             "Resamplings": drawn.told,
+            **told_of_sites(test),
+            **told_of_mixed,
             "EffectSize": test.size,
             "NumberOfRowsFwe05": int((tested.p_fwe <= LEVEL).sum()),
         }
@@ -228,10 +230,13 @@ def _table(
 def _examined(
     responses: "NDArray[np.float64]", test: GroupTest, drawn: Drawn, given: Any
 ) -> "dict[str, NDArray[np.float64]]":
-    """Return the columns beside the test; there are none where several things are tested."""
+    """Return the columns beside the test; there are none where several things are tested.
+
+    Neither are there any after harmonisation, for which their formulas do not hold.
+    """
     from rls_bids.numerics.examine import Question, examine_columns
 
-    if drawn.statistic.name not in ("t", "v"):
+    if drawn.statistic.name not in ("t", "v") or test.combat:
         return {}
     question = Question(
         design=test.matrix,

@@ -118,6 +118,8 @@ def _words(design: MapDesign, told: Mapping[str, Any]) -> Iterator[str]:
         all=EVERY if drawn["Exhaustive"] else "",
         smallest=number(float(drawn["SmallestP"])),
     )
+    if told.get("Harmonisation"):
+        yield told["Harmonisation"]
 
 
 def _metric(row: Mapping[str, str]) -> str:

@@ -82,6 +82,7 @@ def value_section(title: str, stage: Stage, root: Path, *, is_first: bool = True
             smallest=number(float(drawn["SmallestP"])),
             reason=drawn["Reason"],
         ),
+        *filter(None, [told.get("Harmonisation"), told.get("MixedModel")]),
         *((HELP,) if is_first else ()),
     )
     table = Table(
@@ -102,6 +103,7 @@ def _header(size: str, statistic: str, rows: list[dict[str, str]]) -> tuple[str,
         "bf10": "BF₁₀",
         "smallest_effect": "Detectable",
         "p_equivalence": "p (equivalence)",
+        "mixed_effect": "Effect, all sessions",
     }
     return (*head, *(words for name, words in extra.items() if name in present))
 
@@ -123,6 +125,9 @@ def _cells(row: Mapping[str, str]) -> Iterator[str]:
     for name in ("bf10", "smallest_effect", "p_equivalence"):
         if name in row:
             yield _shown(row[name])
+    if "mixed_effect" in row:
+        n = "" if row["mixed_n"] == "n/a" else f" (n = {float(row['mixed_n']):.0f})"
+        yield _with_limits(row, "mixed_effect", "mixed_ciLower", "mixed_ciUpper") + n
 
 
 def _with_limits(row: Mapping[str, str], value: str, lower: str, upper: str) -> str:

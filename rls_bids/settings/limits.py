@@ -165,6 +165,7 @@ MODEL_FLAGS: Mapping[str, str] = {
     "pairs": "--pairs",
     "sites": "--sites",
     "variance_groups": "--variance-groups",
+    "combat": "--combat",
     "group_column": "--group-column",
     "regions": "--regions",
     "equivalence_bound": "--equivalence-bound",

@@ -123,7 +123,8 @@ class GroupSettings:
     ``contrast`` are texts like ``RLS > HC``, ``A = B = C`` (tested together) or ``RLS`` (its
     mean); none is filled from participants.tsv. ``session_contrast`` is the same for sessions of
     a participant. ``variance_groups`` is a column, empty for that of the groups; ``sites`` may
-    be ``none``. With ``graph_covariate`` graph metrics are tested twice, without and with each
+    be ``none``; ``combat`` is the column over which tables are harmonised, empty for ``site``.
+    With ``graph_covariate`` graph metrics are tested twice, without and with each
     participant's mean correlation among the covariates; ``matrix_measures`` are the matrices
     compared. ``correction`` says how far maps are corrected: TFCE and all that costs less,
     clusters and voxels, voxels, or no resampling at all; ``cluster_threshold`` is a two-sided p.
@@ -137,6 +138,7 @@ class GroupSettings:
     pairs: str | None = None
     sites: str | None = None
     variance_groups: str | None = None
+    combat: str | None = None
     covariates: tuple[str, ...] = ("age", "sex", "mean_fd")
     regions: tuple[str, ...] = ()
     equivalence_bound: float | None = None

@@ -16,6 +16,7 @@ from rls_bids.interfaces.group_tables import table_columns
 from rls_bids.measures import MEASURES
 from rls_bids.numerics import (
     columns,
+    combat,
     effects,
     exchangeability,
     family,
@@ -36,7 +37,7 @@ MEASURE = MEASURES["graphs"]
 VERSION = ".".join(
     (
         MEASURE.version,
-        *(kernel.VERSION for kernel in (columns, effects, exchangeability, family, glm)),
+        *(kernel.VERSION for kernel in (columns, combat, effects, exchangeability, family, glm)),
         *(kernel.VERSION for kernel in (permutation, statistic, welch)),
     )
 )

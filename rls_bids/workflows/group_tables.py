@@ -11,14 +11,15 @@ from rls_bids.dataset.group import design_path
 from rls_bids.dataset.group_tables import values_file
 from rls_bids.dataset.values import QUALITY, REGIONS, ValueDesign
 from rls_bids.interfaces.group_values import COLUMNS, VALUES, CompareValues, RegionValues
-from rls_bids.numerics import columns, examine, exchangeability, permutation, roi
+from rls_bids.numerics import columns, combat, examine, exchangeability, mixed, permutation, roi
 from rls_bids.settings import Settings
 from rls_bids.workflows.designs import design_files
 from rls_bids.workflows.sinks import node_name, stage_sink
 from rls_bids.workflows.stages import Place, Product, Stage
 
 VERSION = "-".join(
-    kernel.VERSION for kernel in (columns, examine, exchangeability, permutation, roi)
+    kernel.VERSION
+    for kernel in (columns, combat, examine, exchangeability, mixed, permutation, roi)
 )
 WORDS = {
     REGIONS: "Comparison of the means over regions that were named beforehand.",
@@ -43,9 +44,11 @@ def table_stage(value: ValueDesign, model: str, place: Place, settings: Settings
         random_seed=seed,
         n_permutations=n_permutations,
         version=VERSION,
+        mixed=design.result.about_tables,
+        incomplete=[(one.participant, one.fingerprint) for one in design.result.extra],
     )
     result = design.result
-    files = [one.path for one in result.inputs]
+    files = [one.path for one in result.all_inputs]
     files.append(str(Path(place.output_dir, design_path(design, model))))
     about: dict[str, object] = {
         "Contrast": result.title,
@@ -91,7 +94,7 @@ def init_values_wf(
     if value.columns is not None:
         compare.inputs.values = values_file(value, model, settings)
     else:
-        inputs = value.design.result.inputs
+        inputs = value.design.result.all_inputs
         means = pe.Node(
             RegionValues(
                 in_files=[one.path for one in inputs],
