@@ -13,7 +13,7 @@ from rls_bids.errors import UsageError
 from rls_bids.numerics.combat import COVARIATE_HINT, check_sites
 
 if TYPE_CHECKING:
-    from rls_bids.dataset.hypotheses import Tested
+    from rls_bids.dataset.hypotheses import Hypothesis
 
 NOT_MAPS = (
     "Tables of values and of graphs are harmonised over {column} (ComBat). Maps and connections "
@@ -57,7 +57,9 @@ def check_combat(combat: str, sites: str, place: str = "") -> str:
     return combat or sites
 
 
-def plan_combat(model: Model, matrix: Matrix, tested: "Tested", design: Design) -> tuple[str, ...]:
+def plan_combat(
+    model: Model, matrix: Matrix, tested: "Hypothesis", design: Design
+) -> tuple[str, ...]:
     """Return the column of sites and the columns of the design that tell them, or nothing.
 
     Parameters
@@ -65,7 +67,7 @@ def plan_combat(model: Model, matrix: Matrix, tested: "Tested", design: Design) 
     model : Model
     matrix : Matrix
         The design, with what tells the sites.
-    tested : Tested
+    tested : Hypothesis
         What the contrast compares.
     design : Design
         The same with the groups and sites of the rows.

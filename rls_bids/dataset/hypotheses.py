@@ -30,7 +30,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
+class Hypothesis:
     """``compared`` are groups with weights, ``column`` is the category that they are levels of."""
 
     text: str
@@ -45,7 +45,7 @@ def describe(
     contrast: Contrast,
     within: Contrast | None,
     hidden: Sequence[str] = (),
-) -> Tested:
+) -> Hypothesis:
     """Say what the rows of weights test.
 
     ``hidden`` are variables that the words leave out, as the labels of pairs.
@@ -59,12 +59,12 @@ def describe(
     if len(weights) > 1 or (within and len(within.weights) > 1):
         text = _together(matrix, weights, value, (column, found, is_difference), variables)
         compared = _listed(matrix, column, found[:1]) if is_difference else ()
-        return Tested(text=text, size="partialeta2", compared=compared, column=column)
+        return Hypothesis(text=text, size="partialeta2", compared=compared, column=column)
     if is_difference:
         compared = _listed(matrix, column, found)
         given = _given(GIVEN, variables)
         text = _difference(compared, value, given)
-        return Tested(text=text, size="hedgesg", compared=compared, column=column)
+        return Hypothesis(text=text, size="hedgesg", compared=compared, column=column)
     row = weights[0]
     if _is_mean(matrix, row):
         kept = [name for name in variables if _is_difference_of(matrix, name)]
@@ -75,8 +75,8 @@ def describe(
         text = (MEAN_OF if group else MEAN).format(value=value, group=group, given=given)
         cells = [name for one in contrast.conditions for name, _ in split_cell(one)]
         if len(compared) == 1 or column in cells:
-            return Tested(text=text, size="dz", compared=compared, column=column)
-        return Tested(text=text, size="dz")
+            return Hypothesis(text=text, size="dz", compared=compared, column=column)
+        return Hypothesis(text=text, size="dz")
     name = _single(matrix, row)
     others = [each for each in variables if each != name.partition("(")[2].rstrip(")")]
     given = _given(GIVEN, [each for each in others if each != name])
@@ -85,7 +85,7 @@ def describe(
         text = SLOPE.format(what=what, column=name, given=given)
     else:
         text = ANY.format(name=contrast.name, given=given, sum=_sum(matrix, row))
-    return Tested(text=text, size="partialr")
+    return Hypothesis(text=text, size="partialr")
 
 
 def _in_groups(

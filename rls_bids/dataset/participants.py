@@ -12,7 +12,7 @@ from rls_bids.dataset.filters import natural_key
 from rls_bids.dataset.formulas import INTERCEPT, variables_of
 from rls_bids.dataset.groups import check_groups, choose_contrast
 from rls_bids.dataset.harmonising import plan_combat
-from rls_bids.dataset.hypotheses import Tested, describe, shown_variables, title_of
+from rls_bids.dataset.hypotheses import Hypothesis, describe, shown_variables, title_of
 from rls_bids.dataset.incomplete import plan_sessions
 from rls_bids.dataset.matrix import (
     COLLINEAR,
@@ -160,7 +160,7 @@ def _for_tables(
     result: Design,
     model: Model,
     asked: _Asked,
-    described: tuple[Matrix, Tested],
+    described: tuple[Matrix, Hypothesis],
     rows: Mapping[str, Row],
     found: Found,
     scope: Scope,
@@ -338,7 +338,7 @@ def _responses(within: Contrast | None) -> NDArray[np.float64]:
     return np.asarray(rows[sizes > TOLERANCE * sizes[0]])
 
 
-def _check_units(model: Model, within: Contrast | None, tested: Tested, title: str) -> None:
+def _check_units(model: Model, within: Contrast | None, tested: Hypothesis, title: str) -> None:
     if model.pairs and tested.size == "dz":
         raise UsageError(PAIRS_MEAN.format(title=title), PAIRS_HINT)
     if model.variance_groups and within and len(within.weights) > 1:
@@ -346,7 +346,7 @@ def _check_units(model: Model, within: Contrast | None, tested: Tested, title: s
 
 
 def _members(
-    tested: Tested, matrix: Matrix, rows: Mapping[str, Row], tables: Tables, model: Model
+    tested: Hypothesis, matrix: Matrix, rows: Mapping[str, Row], tables: Tables, model: Model
 ) -> tuple[str, tuple[str, ...]]:
     """Return the groups of the rows: what the contrast compares, else the column of groups."""
     if tested.column:

@@ -96,6 +96,8 @@ def find_regions(
     for peak in local_maxima(shown.astype(float), ANY_HEIGHT, voxel_sizes_mm):
         peaks.setdefault(int(labels[peak.voxel]), []).append(peak)
     places = np.flatnonzero(labels)
+    if not places.size:
+        return []
     places = places[np.argsort(labels.ravel()[places], kind="stable")]
     names, starts = np.unique(labels.ravel()[places], return_index=True)
     members: dict[int, NDArray[np.intp]] = dict(

@@ -124,3 +124,8 @@ def test_sensitivity_grows_with_the_number_of_tests() -> None:
     assert set(sensitivity(38, 10.0)) == {"single"}
     assert set(sensitivity(1, 2.0, heights + 3)) == {"single"}  # t of hundreds
     assert "family" not in sensitivity(38, 10.0, heights, np.full(1000, 0.01))
+
+
+def test_nothing_is_found_where_nothing_stands_out() -> None:
+    z = np.full((4, 4, 4), 0.3)
+    assert find_regions(z, np.ones(z.shape), 3.29, (2.0, 2.0, 2.0)) == []

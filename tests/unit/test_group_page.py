@@ -27,24 +27,19 @@ def group_page(settings) -> pages.GroupPage:
     _write(root, picture, SVG)
     item = pages.FigureItem(title="t map", path=picture, alt="t map of a seed")
     table = pages.Table(caption=EVIL, header=("", "RLS", "HC"), rows=(("n", "8", "7"),))
-    peaks = pages.Table(caption="", header=("x (mm)", "t"), rows=(("−36", "5.6"),))
-    seeds = (
-        pages.SeedResult(
-            name="thal_VPL_L", figure=item, n_significant=1211, n_voxels=228123,
-            degrees_of_freedom=10, peaks=peaks,
+    maps = (
+        pages.Section(anchor="family", title="All maps", text=("1 of 2 maps has an effect.",)),
+        pages.Section(
+            anchor="seed-thal", title="thal_VPL_L", text=("Survives.",), figures=(item,)
         ),
-        pages.SeedResult(name="DMN_PCC", figure=item, n_significant=0, n_voxels=228123),
-        pages.SeedResult(
-            name="SN", figure=item, n_significant=None, n_voxels=0, reason="only 1 HC has it"
-        ),
-    )  # fmt: skip
+    )
     return pages.GroupPage(
         name="main", version="0", groups=("RLS", "HC"), measure="Fisher z",
         contrasts=(CONTRAST,), tested=table, codings=(table,),
         exclusions=table, exclusion_sentence="They do not differ.",
         left_out=replace(table, rows=()), included=table, characteristics=table,
         design_figures=(item, pages.FigureItem(title="Dots", path=None, alt="", reason="lost")),
-        seeds=seeds, methods=methods.methods_text(replace(settings, analysis_level="group")),
+        maps=maps, methods=methods.methods_text(replace(settings, analysis_level="group")),
     )  # fmt: skip
 
 
@@ -56,15 +51,11 @@ def test_group_page_states_hypothesis_signs_and_corrections(group_page, settings
     assert "RLS compared with HC" in shown.text
     assert CONTRAST.hypothesis in shown.text
     assert shown.text.count(CONTRAST.sign) == 2
-    assert "1,211 of 228,123 voxels survive" in shown.text
-    assert html.NOTHING_SURVIVES.format(n_voxels="228,123") in shown.text
-    assert html.NOT_FITTED.format(reason="only 1 HC has it") in shown.text
-    assert shown.text.count(html.INFLATED) == 1  # only where peaks are listed
+    assert "1 of 2 maps has an effect." in shown.text
     assert "Dots not made: lost" in shown.text
     assert EVIL in shown.text
     place = [
-        shown.text.index(word)
-        for word in ("They do not differ", "Every participant", "Local maxima")
+        shown.text.index(word) for word in ("They do not differ", "Every participant", "Survives.")
     ]
     assert place == sorted(place)  # exclusions come first
 

@@ -102,7 +102,7 @@ def test_pairs_are_tested_by_all_their_signs(tables: Tables) -> None:
     t = [abs(stats.ttest_1samp(sign[:, None] * change, 0).statistic) for sign in signs]
     expected = (np.array(t) >= t[0] - 1e-6).mean(axis=0)
     np.testing.assert_allclose(ours.p_permutation, expected)
-    np.testing.assert_allclose(ours.g, change.mean(axis=0) / change.std(axis=0, ddof=1))
+    np.testing.assert_allclose(ours.fit.size, change.mean(axis=0) / change.std(axis=0, ddof=1))
 
 
 def test_places_change_within_sites(tables: Tables) -> None:
