@@ -18,7 +18,7 @@ RUN_ENTITIES = ("acq", "ce", "rec", "dir", "run")
 GROUP_TABLES = ("clusters", "design", "family", "maxima", "participants", "roi")
 PARCEL_STATS = ("mean", "coverage")
 MATRIX_MEASURES = ("pearsoncorrelation", "partialcorrelation", "shrunkencorrelation", "fisherz")
-GRAPH_TABLES = ("global", "nodal")
+GRAPH_TABLES = ("global", "nodal", "globalNegative", "nodalNegative")
 MATRIX_SETS = ("networks", "lobes")
 GROUP_STATS = (
     *("effect", "variance", "t", "F", "z", "p", "logp", "tfce", "coverage"),

@@ -1,7 +1,7 @@
 """Graph metrics of a session's correlation matrix, as two long tables and a picture."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ COLUMNS = (
 )
 MISSING = "n/a"
 TABLES = ("global", "nodal")
+NEGATIVE = "Negative"
+"""Ends the names of tables of graphs whose edges are the negative correlations."""
 STATISTICS = {"t": "t", "f": "F"}
 NODAL_PANELS = (
     ("degree_auc", "degree"),
@@ -86,10 +88,22 @@ class GraphTables(SimpleInterface):
                 about["Missing"] = error.message
         found = [
             {"key": key, "file": "" if "Missing" in about else f"{key}.tsv", "metadata": about}
-            for key in TABLES
+            for key in tables_of(self.inputs.options)
         ]
         self._results["manifest"] = save_manifest(found, folder)
         return runtime
+
+
+def tables_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the tables that are written: negative correlations have their own, if studied.
+
+    Examples
+    --------
+    >>> tables_of({"graph_negative": "apart"})
+    ('global', 'nodal', 'globalNegative', 'nodalNegative')
+    """
+    apart = tuple(f"{key}{NEGATIVE}" for key in TABLES)
+    return (*TABLES, *apart) if options["graph_negative"] == "apart" else TABLES
 
 
 def network_labels(networks: Sequence[str]) -> list[str]:
@@ -135,8 +149,11 @@ def _save(results: "Sequence[GraphResult]", names: Sequence[str], folder: Path) 
         "global": [row for result in results for row in result.global_rows],
         "nodal": [row for result in results for row in result.nodal_rows],
     }
-    for key, table in rows.items():
-        text = "\n".join("\t".join(line) for line in (COLUMNS, *_lines(table, names)))
+    apart = {f"{key}{NEGATIVE}": table for key, table in rows.items()}
+    for key, table in (rows | apart).items():
+        is_negative = key.endswith(NEGATIVE)
+        own = [row for row in table if (row.sign == "negative") is is_negative]
+        text = "\n".join("\t".join(line) for line in (COLUMNS, *_lines(own, names)))
         (folder / f"{key}.tsv").write_text(f"{text}\n", encoding="utf-8")
     first = results[0]
     return {

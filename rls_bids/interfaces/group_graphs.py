@@ -23,7 +23,7 @@ from nipype.interfaces.base import (
 from rls_bids.dataset.description import read_json, write_json
 from rls_bids.errors import InputDataError
 from rls_bids.interfaces.designs import Drawn, GroupTest, draw
-from rls_bids.interfaces.graph import network_labels
+from rls_bids.interfaces.graph import NEGATIVE, network_labels
 from rls_bids.interfaces.group_combat import compare, load_table_design, told_of_sites
 from rls_bids.interfaces.group_tables import (
     AREA,
@@ -247,34 +247,65 @@ class GroupGraphs(SimpleInterface):
         whole, nodes = (_stack(given.values, part) for part in ("global", "nodal"))
         test = load_table_design(given.design_file, given.sidecar_file)
         who = who_is_who(test, read_json(Path(given.sidecar_file))["Sessions"])
-        tables: dict[str, Any] = {
-            "globalValues": long_table(whole, who),
-            "nodalValues": wide_table(nodes, shared["Names"], who),
-        }
-        about: dict[str, Any] = {key: _told(shared) for key in tables}
-        ways = {"": test}
-        if given.covariate == "mean_r":
-            ways["MeanR"] = with_mean_r(test, whole)
-        for suffix, way in ways.items():
-            drawn = draw(way, given.n_permutations, given.random_seed)
-            compare_all = make_test(way, drawn)
-            # What is a covariate cannot be tested.
-            rows = [not suffix or row.metric not in MEAN_R for row in whole.rows]
-            found = {
-                "global": compare_whole(whole.take(rows), compare_all, way.size),
-                "nodal": compare_nodes(nodes, shared["Names"], compare_all, way.size),
+        tables: dict[str, Any] = {}
+        about: dict[str, Any] = {}
+        for sign, (own, own_nodes) in _by_sign(whole, nodes).items():
+            values = {
+                f"global{sign}Values": long_table(own, who),
+                f"nodal{sign}Values": wide_table(own_nodes, shared["Names"], who),
             }
-            for key, columns in found.items():
-                count = {f"NumberOf{COUNTED[key]}Fwe05": count_survivors(columns)}
+            tables |= values
+            about |= {key: _told(shared) for key in values}
+            ways = {"": test}
+            if given.covariate == "mean_r":
+                ways["MeanR"] = with_mean_r(test, own)
+            for suffix, way in ways.items():
+                drawn = draw(way, given.n_permutations, given.random_seed)
                 told = _told(shared) | {"Resamplings": drawn.told} | told_of_sites(test)
-                about[f"{key}{suffix}"] = told | count
-                tables[f"{key}{suffix}"] = columns
+                found = _compare(
+                    own, own_nodes, shared["Names"], way, drawn, is_adjusted=bool(suffix)
+                )
+                for key, columns in found.items():
+                    count = {f"NumberOf{COUNTED[key]}Fwe05": count_survivors(columns)}
+                    about[f"{key}{sign}{suffix}"] = told | count
+                    tables[f"{key}{sign}{suffix}"] = columns
         folder = Path(runtime.cwd)
         for key, columns in tables.items():
             save_table(columns, folder / f"{key}.tsv")
         entries = [{"key": key, "file": f"{key}.tsv", "metadata": about[key]} for key in tables]
         self._results["manifest"] = save_manifest(entries, folder)
         return runtime
+
+
+def _by_sign(whole: Stack, nodes: Stack) -> dict[str, tuple[Stack, Stack]]:
+    """Put graphs of negative correlations apart, where there are any."""
+    found = {}
+    for name, is_negative in (("", False), (NEGATIVE, True)):
+        chosen = [
+            stack.take([(row.sign == "negative") is is_negative for row in stack.rows])
+            for stack in (whole, nodes)
+        ]
+        if chosen[0].rows:
+            found[name] = (chosen[0], chosen[1])
+    return found
+
+
+def _compare(
+    whole: Stack,
+    nodes: Stack,
+    names: Sequence[str],
+    test: GroupTest,
+    drawn: Drawn,
+    *,
+    is_adjusted: bool,
+) -> dict[str, Any]:
+    """Test global metrics and those of nodes; what is a covariate cannot be tested."""
+    compare_all = make_test(test, drawn)
+    rows = [not is_adjusted or row.metric not in MEAN_R for row in whole.rows]
+    return {
+        "global": compare_whole(whole.take(rows), compare_all, test.size),
+        "nodal": compare_nodes(nodes, names, compare_all, test.size),
+    }
 
 
 COUNTED = {"global": "Metrics", "nodal": "Nodes"}

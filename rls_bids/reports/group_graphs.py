@@ -37,6 +37,7 @@ GLOBAL = ("Metric", "Effect", "{of}", "p", "p (permutation)", "p (FWE)", "{size}
 NODAL = ("Metric", "Node", "{of}", "p", "p (FWE)", "p (FWE, metrics)", "{size}")
 SIZES = {"hedgesg": "Hedges g", "dz": "d_z", "partialr": "partial r", "partialeta2": "partial η²"}
 WHOLE = "Metrics of whole graphs, adjusted for the covariates"
+OF_NEGATIVE = ", of the negative correlations by their size (nodes: see the table nodalNegative)"
 WITH_MEAN_R = (
     " and for each participant's mean correlation: what differs here, too, is not explained by "
     "the strength of connectivity (nodes: see the table nodalMeanR)"
@@ -77,6 +78,9 @@ def _section(title: str, design: MapDesign, stage: Stage, root: Path) -> Section
     )
     size = design.result.size
     tables = [_global_table(WHOLE, rows, size), *_nodes_table(nodes, size)]
+    if "globalNegative" in stage:
+        negative = _rows(root / stage.product("globalNegative").path)
+        tables.append(_global_table(WHOLE + OF_NEGATIVE, negative, size))
     if "globalMeanR" in stage:
         adjusted = _rows(root / stage.product("globalMeanR").path)
         tables.append(_global_table(WHOLE + WITH_MEAN_R, adjusted, size))

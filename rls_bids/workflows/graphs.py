@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import fingerprint
-from rls_bids.interfaces.graph import TABLES, GraphTables, PlotGraph
+from rls_bids.interfaces.graph import GraphTables, PlotGraph, tables_of
 from rls_bids.measures import MEASURES
 from rls_bids.records import Session
 from rls_bids.settings import Settings
@@ -18,6 +18,8 @@ MEASURE = MEASURES["graphs"]
 WORDS = {
     "global": "Metrics of the whole graph, one row a metric and density.",
     "nodal": "Metrics of every node, one row a metric, node and density.",
+    "globalNegative": "Metrics of the whole graph of negative correlations (by size).",
+    "nodalNegative": "Metrics of every node in the graph of negative correlations (by size).",
 }
 COLUMNS = {
     "metric": {"Description": "Metric; _auc: area under its curve over the densities reached."},
@@ -67,7 +69,7 @@ def graph_stage(
             **told,
             Processing={**processing, "Measure": told["Measure"]},
         )
-        for key in TABLES
+        for key in tables_of(options)
     )
     figure = naming.figure(*owner, "graph", **shared)
     return Stage(fingerprint=stamp, products=products, figures=(figure,))

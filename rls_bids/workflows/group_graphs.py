@@ -10,7 +10,7 @@ from nipype.pipeline import engine as pe
 from rls_bids.dataset import naming
 from rls_bids.dataset.description import bids_uri, fingerprint
 from rls_bids.dataset.group import MapDesign, design_path
-from rls_bids.interfaces.graph import PlotGroupGraphs, PlotGroupNodes
+from rls_bids.interfaces.graph import NEGATIVE, PlotGroupGraphs, PlotGroupNodes
 from rls_bids.interfaces.group_graphs import GroupGraphs, MeasureGraphs, ShareGraphs
 from rls_bids.interfaces.group_tables import table_columns
 from rls_bids.measures import MEASURES
@@ -52,6 +52,7 @@ WORDS = {
     "nodalValues": "What was compared: areas under the curves of every participant's nodes, "
     "a column for each node.",
 }
+OF_NEGATIVE = " Edges are the negative correlations, by their size."
 ADJUSTED = " Adjusted for each participant's own mean correlation, as well."
 
 
@@ -86,18 +87,27 @@ def graph_stage(design: MapDesign, model: str, place: Place, settings: Settings)
             path=naming.group_table(model, "roi", desc=key, **names),
             metadata={"Description": words, **told, **about},
         )
-        for key, words, told in _tables(result.size, settings.group.graph_covariate)
+        for key, words, told in _tables(result.size, settings)
     )
     figures = tuple(naming.group_figure(model, what, **names) for what in FIGURES)
     return Stage(fingerprint=stamp, products=products, figures=figures)
 
 
-def _tables(size: str, covariate: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield key, description and columns of every table; tests have an adjusted copy if asked."""
+def _tables(size: str, settings: Settings) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield key, description and columns of every table.
+
+    Tests have an adjusted copy, and negative correlations tables of their own, if asked for.
+    """
+    is_apart = settings.measures.graph_negative == "apart"
+    is_adjusted = settings.group.graph_covariate == "mean_r"
     for key, told in table_columns(size).items():
-        yield key, WORDS[key], told
-        if covariate == "mean_r" and not key.endswith("Values"):
-            yield f"{key}MeanR", WORDS[key] + ADJUSTED, told
+        for sign in ("", NEGATIVE) if is_apart else ("",):
+            what = key.removesuffix("Values")
+            name = f"{what}{sign}{key.removeprefix(what)}"
+            words = WORDS[key] + (OF_NEGATIVE if sign else "")
+            yield name, words, told
+            if is_adjusted and what == key:
+                yield f"{name}MeanR", words + ADJUSTED, told
 
 
 def init_graph_model_wf(

@@ -309,3 +309,32 @@ def test_what_cannot_be_compared_is_refused(
 def test_group_designs_say_who_has_no_matrix(done: Path) -> None:
     page = (done / "group/model-group.html").read_text(encoding="utf-8")
     assert group_designs.NOT_PROCESSED in page
+
+
+def test_negative_correlations_are_compared_in_tables_of_their_own(
+    copy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positive = correlations
+
+    def signed(label: str) -> np.ndarray:
+        r = positive(label) - 0.55
+        r[np.diag_indices(N_NODES)] = 1
+        return r
+
+    bids, out = copy
+    monkeypatch.setitem(write_matrix.__globals__, "correlations", signed)
+    for label in LABELS:
+        write_matrix(out, label)
+    monkeypatch.undo()
+    low = [{0.2: 0.05, 0.3: 0.1}.get(each, each) for each in CHOSEN]
+    assert run(bids, out, *low, "--graph-negative", "apart", "--graph-covariate", "mean_r") == 0
+    tables = {
+        what: pd.read_csv(out / f"{STEM}_desc-{what}_roi.tsv", sep="\t", na_values="n/a")
+        for what in ("global", "globalNegative", "globalNegativeValues", "globalNegativeMeanR")
+    }
+    assert set(tables["global"]["sign"]) == {"positive"}
+    assert set(tables["globalNegative"]["sign"]) == {"negative"}
+    assert set(tables["globalNegativeValues"]["sign"]) == {"negative"}
+    assert "mean_negative_r" not in set(tables["globalNegativeMeanR"]["metric"])
+    assert walk(out) == []
+    assert "negative correlations" in (out / "group/model-group.html").read_text(encoding="utf-8")

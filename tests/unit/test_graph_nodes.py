@@ -96,6 +96,23 @@ def test_nodes_are_called_by_their_parcels(matrix: np.ndarray, tmp_path: Path) -
     assert list(degree.values()) == (inside >= cut).sum(axis=0).tolist()
 
 
+def test_negative_correlations_have_tables_of_their_own(
+    matrix: np.ndarray, tmp_path: Path
+) -> None:
+    manifest = save_matrices(tmp_path / "m", matrix)
+    found = compute(manifest, tmp_path / "a", graph_negative="apart")
+    assert list(found) == ["global", "nodal", "globalNegative", "nodalNegative"]
+    usual = compute(manifest, tmp_path / "d")
+    signs = {
+        key: {row["sign"] for row in read_graph_table(entry["file"])}
+        for key, entry in found.items()
+    }
+    assert signs["global"] == signs["nodal"] == {"positive"}
+    assert signs["globalNegative"] == signs["nodalNegative"] == {"negative"}
+    texts = [Path(each["global"]["file"]).read_text() for each in (found, usual)]
+    assert texts[0] == texts[1]
+
+
 def test_the_same_seed_gives_the_same_tables(matrix: np.ndarray, tmp_path: Path) -> None:
     manifest = save_matrices(tmp_path / "m", matrix)
     texts = [
