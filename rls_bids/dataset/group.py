@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rls_bids.dataset import naming
+from rls_bids.dataset.adjustments import Adjustment, Asked, adjust, asked_of
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.designs import Design
 from rls_bids.dataset.filters import natural_key
@@ -51,9 +52,6 @@ NOTHING_IN_BOTH = (
 )
 UNKNOWN_PEOPLE = "{where} names {who}, but neither participants.tsv nor the results know them."
 NOT_YET = "{path} has the key {key}, which nothing computes yet."
-NO_VOXELWISE_HINT = (
-    "A covariate with one number a participant can stand in the formula, such as IRLS_pre."
-)
 SAME_LABEL = "The contrasts {one!r} and {other!r} would be written to the same files ({label})."
 
 Key: TypeAlias = tuple[str, str, str]
@@ -72,6 +70,7 @@ class MapDesign:
     compared: Compared
     result: Design
     fingerprint: str
+    adjustment: Adjustment | None = None
 
     @property
     def key(self) -> Key:
@@ -155,6 +154,7 @@ def plan_group(settings: Settings) -> GroupPlan:
     else:
         model = model_of_flags(asked, tables)
     _check_model(model)
+    asked_for = asked_of(model, settings)
     tables = replace(tables, participants=_requested(tables.participants, chosen, model))
     settings = replace(settings, input=chosen)
     designs: list[MapDesign] = []
@@ -175,8 +175,8 @@ def plan_group(settings: Settings) -> GroupPlan:
                 continue
             for question in model.questions:
                 try:
-                    result = _design(model, found, question, maps.compared[label])
-                    designs.append(_map_design(label, maps, result, strategy))
+                    made = _design(model, found, question, _compared(label, maps), asked_for)
+                    designs.append(_map_design(label, maps, made, strategy))
                 except InputDataError as error:
                     unfit.append(_unfit(strategy, compared.name, error, question, model))
     if not designs and unfit:
@@ -222,14 +222,12 @@ def _narrowed(chosen: InputSettings, model: Model) -> InputSettings:
 def _check_model(model: Model) -> None:
     """Refuse what a file may ask for, but nothing computes yet."""
     asked = {
-        "voxel_covariates": model.voxel_covariates,
         "regions": model.regions,
         "equivalence_bound": model.equivalence_bound,
     }
     for key, value in asked.items():
         if value:
-            hint = NO_VOXELWISE_HINT if key == "voxel_covariates" else ""
-            raise UsageError(NOT_YET.format(path=model.source, key=key), hint)
+            raise UsageError(NOT_YET.format(path=model.source, key=key))
 
 
 def _check_labels(designs: Sequence[MapDesign]) -> None:
@@ -352,28 +350,40 @@ def _found(label: str, maps: GroupMaps, tables: Tables, absent: Mapping[str, str
     )
 
 
-def _design(model: Model, found: Found, question: Question, compared: Compared) -> Design:
-    """Build a design; whoever lacks a node that is compared leaves."""
+def _design(
+    model: Model, found: Found, question: Question, compared: Compared, asked: Asked
+) -> tuple[Design, Adjustment | None]:
+    """Build a design; whoever lacks a node that is compared, or a covariate's image, leaves."""
+
+    def without(lacking: Mapping[str, str]) -> Design:
+        left = tuple(one for one in found.inputs if one.participant not in lacking)
+        missing = {**found.missing, **lacking}
+        return build_design(model, replace(found, inputs=left, missing=missing), question)
+
     result = build_design(model, found, question)
-    lacking = lacking_nodes(result.inputs) if compared.atlas else {}
-    if not lacking:
-        return result
-    left = tuple(one for one in found.inputs if one.participant not in lacking)
-    missing = {**found.missing, **lacking}
-    return build_design(model, replace(found, inputs=left, missing=missing), question)
+    if not compared.atlas:
+        return adjust(result, compared, asked, without)
+    lacking = lacking_nodes(result.inputs)
+    return (without(lacking) if lacking else result), None
 
 
-def _map_design(label: str, maps: GroupMaps, result: Design, strategy: str) -> MapDesign:
+def _map_design(
+    label: str, maps: GroupMaps, made: tuple[Design, Adjustment | None], strategy: str
+) -> MapDesign:
+    result, adjustment = made
+    more = {"adjustment": adjustment.fingerprint} if adjustment else {}
     return MapDesign(
         strategy=strategy,
         task=maps.task,
-        compared=_with_members(maps.compared[label], maps),
+        compared=_compared(label, maps),
         result=result,
+        adjustment=adjustment,
         fingerprint=fingerprint(
             maps=[(one.participant, one.fingerprint) for one in result.inputs],
             columns=list(result.design.columns),
             design=result.design.to_numpy(),
             about=result.about,
+            **more,
         ),
     )
 
@@ -392,8 +402,9 @@ def _nobody(label: str, reasons: str, maps: GroupMaps) -> InputDataError:
     return InputDataError(NO_MATRICES.format(atlas=what, reasons=reasons), hint)
 
 
-def _with_members(compared: Compared, maps: GroupMaps) -> Compared:
-    """Put the members of a mean of seeds before it."""
+def _compared(label: str, maps: GroupMaps) -> Compared:
+    """Return what is compared; the members of a mean of seeds stand before it."""
+    compared = maps.compared[label]
     names = [name for seed in compared.seeds for name in seed.members]
     found = (maps.compared.get(naming.camel_label(name)) for name in names)
     members = [seed for each in found if each for seed in each.seeds]

@@ -66,6 +66,7 @@ def model_of_flags(group: GroupSettings, tables: Tables) -> Model:
         sites=sites,
         variance_groups=_variances(group),
         max_mean_fd_mm=group.max_mean_fd_mm,
+        voxel_covariates=group.voxel_covariates,
         remarks=tuple(remarks),
     )
 
