@@ -22,6 +22,7 @@ from rls_bids.settings import Settings
 
 GREY_MATTER, BASELINE = "grey_matter", "baseline"
 VOXEL_COVARIATES = (GREY_MATTER, BASELINE)
+NO_VOXELS = {"matrices", "graphs"}
 IN_SPACE = ("sphere", "mask")
 
 UNKNOWN = "{where} has {found!r} among the covariates of voxels, but they are {known}."
@@ -42,6 +43,8 @@ ONE_NUMBER_HINT = "Test the contrasts one by one."
 NO_BASELINE = "{title} subtracts no session, so there is no map before."
 NO_BASELINE_HINT = "Compare sessions with --session-contrast, such as 'post > pre'."
 NO_REGION = "The region of the seed {seed} is not known: the seeds {members} have no maps."
+
+NO_MAPS = "{flag} is about maps of {kinds}, but --measures asks for {found} only."
 
 EACH_VOXEL = "Covariates of each voxel: {names}."
 WORDS = {
@@ -91,7 +94,7 @@ def asked_of(model: Model, settings: Settings) -> Asked:
     Raises
     ------
     UsageError
-        A covariate that is not known, or variance groups beside one.
+        A covariate that is not known, variance groups beside one, or no maps that have one.
     """
     where = model.source or "--voxel-covariates"
     for name in model.voxel_covariates:
@@ -103,6 +106,7 @@ def asked_of(model: Model, settings: Settings) -> Asked:
             )
     if model.voxel_covariates and model.variance_groups:
         raise UsageError(WITH_VARIANCES.format(where=where), WITH_VARIANCES_HINT)
+    _check_measures(settings.measures.names, where if model.voxel_covariates else "", settings)
     grid = settings.anat.resolution
     return Asked(
         voxelwise=tuple(dict.fromkeys(model.voxel_covariates)),
@@ -111,6 +115,18 @@ def asked_of(model: Model, settings: Settings) -> Asked:
         space=settings.anat.space,
         resolution=BASE if grid == NATIVE else grid,  # as the participant level keeps anatomies
     )
+
+
+def _check_measures(names: Sequence[str], where: str, settings: Settings) -> None:
+    """Refuse covariates of maps where no such maps are compared."""
+    is_seed = settings.group.seed_covariate != "none"
+    for flag, kinds, lacking in (
+        (where, "seeds, networks and local measures", set(names) <= NO_VOXELS),
+        ("--seed-covariate" if is_seed else "", "seeds", "seed" not in names),
+    ):
+        if flag and lacking:
+            found = ", ".join(names)
+            raise UsageError(NO_MAPS.format(flag=flag, kinds=kinds, found=found))
 
 
 def adjust(
