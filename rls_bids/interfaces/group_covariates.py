@@ -139,8 +139,8 @@ def _on_maps(path: str, fwhm_mm: float, rows: "Rows") -> "NDArray[np.floating]":
     """Return an image at the voxels of the maps, smoothed on its own grid before."""
     import numpy as np
 
-    from rls_bids.interfaces.images import Volume, load_volume, resample_to, voxel_sizes
-    from rls_bids.numerics.resample import smooth_in_mask
+    from rls_bids.interfaces.images import Volume, load_volume, voxel_sizes
+    from rls_bids.numerics.resample import resample_volume, smooth_in_mask, voxel_points
 
     volume = load_volume(path)
     if fwhm_mm > 0:
@@ -149,8 +149,10 @@ def _on_maps(path: str, fwhm_mm: float, rows: "Rows") -> "NDArray[np.floating]":
             volume.data.reshape(1, -1), whole, voxel_sizes(volume.affine), fwhm_mm
         )
         volume = Volume(smooth.reshape(volume.data.shape), volume.affine)
-    target = Volume(rows.mask.astype(np.float32), rows.affine)
-    return np.asarray(resample_to(volume, target, np.eye(4), order=1)[rows.mask])
+    if volume.data.shape == rows.mask.shape and np.allclose(volume.affine, rows.affine):
+        return volume.data[rows.mask]
+    points = voxel_points(rows.mask, rows.affine)
+    return np.asarray(resample_volume(volume.data, volume.affine, points, order=1))
 
 
 def measure_seeds(

@@ -217,6 +217,19 @@ def test_a_change_given_the_map_before_is_the_map_after_given_it(tmp_path, monke
     assert [one["Centred"] for one in told["VoxelCovariates"]] == [False, True]
 
 
+def test_a_mean_is_that_at_the_average_amount(tmp_path, monkeypatch) -> None:
+    rng = np.random.default_rng(6)
+    grey = rng.uniform(0.3, 0.7, (N, *SHAPE))
+    data = grey[:, None] + rng.normal(0, 0.1, (N, 1, *SHAPE))
+    told = {"Weights": [[1.0]], "EffectSize": "dz", "EffectSizeScale": N**-0.5, **FREE}
+    study = Study(tmp_path / "in", np.ones((N, 1)), data, told).write()
+    files = write_grey(tmp_path / "grey", grey)
+    found, told = run_node(study, tmp_path / "out", monkeypatch, grey_files=files, **GREY)
+    np.testing.assert_allclose(found["effect"], data[:, 0].mean(axis=0), rtol=1e-5)
+    assert told["Resamplings"]["Kind"] == "sign-flip"
+    assert told["DegreesOfFreedom"] == N - 2
+
+
 def test_the_amount_in_a_seed(tmp_path) -> None:
     rng = np.random.default_rng(2)
     paths = write_grey(tmp_path, rng.uniform(0, 1, (2, *SHAPE)))
