@@ -52,8 +52,8 @@ WORDS = {
     BASELINE: "map of the sessions that the contrast subtracts",
 }
 MAPS_ONLY = (
-    "Covariates of each voxel are those of maps: graphs and matrices are compared without. Voxels "
-    "where a covariate is the same in everybody are not tested."
+    "Covariates of each voxel are those of maps: means of regions, quality, graphs and matrices "
+    "are compared without. Voxels where a covariate is the same in everybody are not tested."
 )
 EACH_SEED = "Covariate: amount of grey matter in the region of the seed."
 SEEDS_ONLY = "Only maps of seeds with a region are adjusted for the grey matter in it."
@@ -69,11 +69,13 @@ class Adjustment:
     ``voxelwise`` are names out of :data:`VOXEL_COVARIATES`. ``images`` show the amount of grey
     matter, one for each map of the design in its order; none where nothing needs them. ``seeds``
     are those whose region (together) is measured in them; none without such a covariate.
+    ``words`` say what the null hypothesis is given, beside the columns of the design.
     """
 
     voxelwise: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = ()
+    words: str = ""
     fingerprint: str = ""
 
 
@@ -146,7 +148,7 @@ def adjust(
     Returns
     -------
     Design
-        Its null hypothesis and remarks name the covariates.
+        With remarks on the covariates; tables that are made of it are not adjusted.
     Adjustment or None
         None where the comparison has no such covariates.
 
@@ -168,13 +170,15 @@ def adjust(
         voxelwise=asked.voxelwise,
         images=images,
         seeds=seeds,
+        words=_words(asked.voxelwise, seeds),
         fingerprint=fingerprint(
             voxelwise=asked.voxelwise,
             images=[stamps[path] for path in images],
             seeds=[(one.kind, one.centre_mm, one.radius_mm, one.mask) for one in seeds],
         ),
     )
-    return _say(result, asked, has_seeds=bool(seeds)), adjustment
+    remarks = (*((MAPS_ONLY,) if asked.voxelwise else ()), *((SEEDS_ONLY,) if seeds else ()))
+    return replace(result, remarks=(*result.remarks, *remarks)), adjustment
 
 
 def baseline_weights(responses: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -264,13 +268,8 @@ def _stamp(path: str) -> str:
     return str(told.get("Fingerprint") or content_hash(path))
 
 
-def _say(result: Design, asked: Asked, *, has_seeds: bool) -> Design:
-    """Return the design with the covariates in its null hypothesis and remarks."""
-    words, remarks = [result.hypothesis], list(result.remarks)
-    if asked.voxelwise:
-        words.append(EACH_VOXEL.format(names="; ".join(WORDS[name] for name in asked.voxelwise)))
-        remarks.append(MAPS_ONLY)
-    if has_seeds:
-        words.append(EACH_SEED)
-        remarks.append(SEEDS_ONLY)
-    return replace(result, hypothesis=" ".join(words), remarks=tuple(remarks))
+def _words(voxelwise: Sequence[str], seeds: Sequence[Seed]) -> str:
+    """Return sentences that name the covariates."""
+    listed = "; ".join(WORDS[name] for name in voxelwise)
+    words = [EACH_VOXEL.format(names=listed)] if voxelwise else []
+    return " ".join(words + ([EACH_SEED] if seeds else []))

@@ -122,13 +122,19 @@ def about(design: MapDesign, model: str, place: Place, stamp: str) -> dict[str, 
     files.append(str(Path(place.output_dir, design_path(design, model))))
     return {
         "Contrast": result.title,
-        "NullHypothesis": result.hypothesis,
+        "NullHypothesis": hypothesis_of(design),
         "NumberOfParticipants": result.counts or {"all": len(result.design)},
         "Scale": design.compared.scale or None,
         "VarianceGroups": sorted(set(result.variance_groups)),
         "Sources": [bids_uri(file, place.output_dir, place.bids_dir) for file in files],
         "Fingerprint": stamp,
     }
+
+
+def hypothesis_of(design: MapDesign) -> str:
+    """Return the null hypothesis of a comparison of maps, covariates that are images included."""
+    words = design.adjustment.words if design.adjustment else ""
+    return f"{design.result.hypothesis} {words}".strip()
 
 
 def of_image(design: MapDesign, place: Place) -> dict[str, object]:

@@ -89,9 +89,11 @@ def test_who_has_no_image_leaves(study: tuple[Path, Path]) -> None:
     assert [Path(path).name[:6] for path in design.adjustment.images] == [
         f"sub-{one.participant}" for one in design.result.inputs
     ]
-    assert design.result.hypothesis.endswith(
+    assert design.result.hypothesis == plain.result.hypothesis  # tables are made of it, too
+    assert design.adjustment.words == (
         "Covariates of each voxel: amount of grey matter (modulated, smoothed as the maps)."
     )
+    assert adjustments.MAPS_ONLY in design.result.remarks
     again, _ = plan(*study, voxel_covariates=["grey_matter"])
     seeds, _ = plan(*study, seed_covariate="grey_matter")
     write_image(study[1], "03", stamp="changed")
@@ -125,6 +127,7 @@ def test_the_nodes_get_what_the_plan_found(study: tuple[Path, Path]) -> None:
     versions = {stages[design.key].fingerprint}
     versions |= {group_stages(plain, place, settings)[design.key].fingerprint}
     assert len(versions) == 2
+    assert design.adjustment.words in stages[design.key].products[0].metadata["NullHypothesis"]
     (z,) = [one for one in stages[design.key].products if one.key == "z"]
     assert any("desc-modulated" in source for source in z.metadata["Sources"])
 
@@ -258,6 +261,8 @@ def test_from_the_command_line_to_the_page(tmp_path: Path) -> None:
         "Covariates of each voxel: amount of grey matter",
     ):  # fmt: skip
         assert words in page
+    method = (out / "logs/CITATION.md").read_text()
+    assert method.count("Covariates of each voxel") == 1
     assert walk(out) == []
     written = {path: path.stat().st_mtime_ns for path in out.glob("group/model*/*.nii.gz")}
     assert fakes.run(bids, out, *asked) == 0
