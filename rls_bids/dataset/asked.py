@@ -19,10 +19,6 @@ NOTHING_IN_BOTH = (
     "{path}: Input has the {name} {own}, of which the command line leaves none ({flag})."
 )
 UNKNOWN_PEOPLE = "{where} names {who}, but neither participants.tsv nor the results know them."
-NOT_YET = "{path} has the key {key}, which nothing computes yet."
-NO_VOXELWISE_HINT = (
-    "A covariate with one number a participant can stand in the formula, such as IRLS_pre."
-)
 
 
 def read_asked(settings: Settings) -> tuple[Model, InputSettings, Tables]:
@@ -43,7 +39,6 @@ def read_asked(settings: Settings) -> tuple[Model, InputSettings, Tables]:
         model = replace(model, max_mean_fd_mm=limit, remarks=remarks)
     else:
         model = model_of_flags(asked, tables)
-    _check_model(model)
     for region in model.regions:
         find_place(region)
     people = _requested(tables.participants, chosen, model)
@@ -68,17 +63,6 @@ def _narrowed(chosen: InputSettings, model: Model) -> InputSettings:
         if own:
             left[name] = both
     return replace(chosen, **left)
-
-
-def _check_model(model: Model) -> None:
-    """Refuse what a file may ask for, but nothing computes yet."""
-    asked = {
-        "voxel_covariates": model.voxel_covariates,
-    }
-    for key, value in asked.items():
-        if value:
-            hint = NO_VOXELWISE_HINT if key == "voxel_covariates" else ""
-            raise UsageError(NOT_YET.format(path=model.source, key=key), hint)
 
 
 def _requested(table: "pd.DataFrame", chosen: InputSettings, model: Model) -> "pd.DataFrame":

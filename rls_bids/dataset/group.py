@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rls_bids.dataset import naming
+from rls_bids.dataset.adjustments import Adjustment, Asked, adjust, asked_of
 from rls_bids.dataset.asked import read_asked
 from rls_bids.dataset.description import fingerprint, read_json
 from rls_bids.dataset.designs import Design
@@ -104,6 +105,7 @@ def plan_group(settings: Settings) -> GroupPlan:
         No maps, no participants.tsv, or no seed that can be compared (the first one's reason).
     """
     model, chosen, tables = read_asked(settings)
+    asked_for = asked_of(model, settings)
     settings = replace(settings, input=chosen)
     designs: list[MapDesign] = []
     unfit: list[Unfit] = []
@@ -123,8 +125,8 @@ def plan_group(settings: Settings) -> GroupPlan:
                 continue
             for question in model.questions:
                 try:
-                    result = _design(model, found, question, maps.compared[label])
-                    designs.append(_map_design(label, maps, result, strategy))
+                    made = _design(model, found, question, _compared(label, maps), asked_for)
+                    designs.append(_map_design(label, maps, made, strategy))
                 except InputDataError as error:
                     unfit.append(_unfit(strategy, compared.name, error, question, model))
     if not designs and unfit:
@@ -258,28 +260,40 @@ def _found(label: str, maps: GroupMaps, tables: Tables, absent: Mapping[str, str
     )
 
 
-def _design(model: Model, found: Found, question: Question, compared: Compared) -> Design:
-    """Build a design; whoever lacks a node that is compared leaves."""
+def _design(
+    model: Model, found: Found, question: Question, compared: Compared, asked: Asked
+) -> tuple[Design, Adjustment | None]:
+    """Build a design; whoever lacks a node that is compared, or a covariate's image, leaves."""
+
+    def without(lacking: Mapping[str, str]) -> Design:
+        left = tuple(one for one in found.inputs if one.participant not in lacking)
+        missing = {**found.missing, **lacking}
+        return build_design(model, replace(found, inputs=left, missing=missing), question)
+
     result = build_design(model, found, question)
-    lacking = lacking_nodes(result.inputs) if compared.atlas else {}
-    if not lacking:
-        return result
-    left = tuple(one for one in found.inputs if one.participant not in lacking)
-    missing = {**found.missing, **lacking}
-    return build_design(model, replace(found, inputs=left, missing=missing), question)
+    if not compared.atlas:
+        return adjust(result, compared, asked, without)
+    lacking = lacking_nodes(result.inputs)
+    return (without(lacking) if lacking else result), None
 
 
-def _map_design(label: str, maps: GroupMaps, result: Design, strategy: str) -> MapDesign:
+def _map_design(
+    label: str, maps: GroupMaps, made: tuple[Design, Adjustment | None], strategy: str
+) -> MapDesign:
+    result, adjustment = made
+    more = {"adjustment": adjustment.fingerprint} if adjustment else {}
     return MapDesign(
         strategy=strategy,
         task=maps.task,
-        compared=_with_members(maps.compared[label], maps),
+        compared=_compared(label, maps),
         result=result,
+        adjustment=adjustment,
         fingerprint=fingerprint(
             maps=[(one.participant, one.fingerprint) for one in result.inputs],
             columns=list(result.design.columns),
             design=result.design.to_numpy(),
             about=result.about,
+            **more,
         ),
     )
 
@@ -298,8 +312,9 @@ def _nobody(label: str, reasons: str, maps: GroupMaps) -> InputDataError:
     return InputDataError(NO_MATRICES.format(atlas=what, reasons=reasons), hint)
 
 
-def _with_members(compared: Compared, maps: GroupMaps) -> Compared:
-    """Put the members of a mean of seeds before it."""
+def _compared(label: str, maps: GroupMaps) -> Compared:
+    """Return what is compared; the members of a mean of seeds stand before it."""
+    compared = maps.compared[label]
     names = [name for seed in compared.seeds for name in seed.members]
     found = (maps.compared.get(naming.camel_label(name)) for name in names)
     members = [seed for each in found if each for seed in each.seeds]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rls_bids.dataset.adjustments import Adjustment
 from rls_bids.dataset.designs import Design
 from rls_bids.records import Compared
 
@@ -22,6 +23,7 @@ class MapDesign:
     compared: Compared
     result: Design
     fingerprint: str
+    adjustment: Adjustment | None = None
 
     @property
     def key(self) -> Key:

@@ -70,6 +70,7 @@ def model_of_flags(group: GroupSettings, tables: Tables) -> Model:
         max_mean_fd_mm=group.max_mean_fd_mm,
         equivalence_bound=group.equivalence_bound,
         regions=group.regions,
+        voxel_covariates=group.voxel_covariates,
         remarks=tuple(remarks),
     )
 

@@ -93,19 +93,27 @@ def load_design(design_file: str, sidecar_file: str) -> GroupTest:
     )
 
 
-def draw(test: GroupTest, n_permutations: int, random_seed: int) -> Drawn:
-    """Find what may be exchanged, draw the resamplings, and say what they can show."""
+def draw(
+    test: GroupTest, n_permutations: int, random_seed: int, n_voxel_covariates: int = 0
+) -> Drawn:
+    """Find what may be exchanged, draw the resamplings, and say what they can show.
+
+    Participants who differ by images only are told apart where these are covariates.
+    """
     from rls_bids.numerics.exchangeability import choose_exchangeability, draw_resamplings
     from rls_bids.numerics.permutation import smallest_p
     from rls_bids.numerics.statistic import prepare_statistic
+    from rls_bids.numerics.voxelwise import told_apart
 
     chosen = choose_exchangeability(test.matrix, test.contrast, test.units, test.assume)
-    drawn = draw_resamplings(chosen, test.matrix, n_permutations, random_seed)
+    matrix = told_apart(test.matrix) if n_voxel_covariates else test.matrix
+    drawn = draw_resamplings(chosen, matrix, n_permutations, random_seed)
     statistic = prepare_statistic(
         test.matrix,
         test.contrast,
         variance_groups=test.units.variance_groups,
         n_responses=len(test.responses),
+        n_voxel_covariates=n_voxel_covariates,
     )
     told = {
         "Number": len(drawn.order),

@@ -128,6 +128,15 @@ class FitGroupMapsInputSpec(BaseInterfaceInputSpec):
     n_permutations = traits.Int(mandatory=True, desc="resamplings asked for")
     random_seed = traits.Int(0, usedefault=True, desc="of the resamplings")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads of the resampling")
+    voxel_covariates = traits.List(traits.Str(), usedefault=True, desc="of every voxel, by name")
+    grey_files = traits.List(
+        File(exists=True), usedefault=True, desc="amount of grey matter, one a map; or none"
+    )
+    smoothing_fwhm_mm = traits.Float(0.0, usedefault=True, desc="of the maps")
+    measured_seeds = traits.List(
+        traits.Dict(), usedefault=True, desc="whose grey matter is a covariate; or none"
+    )
+    space = traits.Str("", usedefault=True, desc="standard space of the grey matter")
     version = traits.Str(mandatory=True, desc="kernel version")
 
 
@@ -145,20 +154,34 @@ class FitGroupMaps(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from rls_bids.interfaces.designs import draw, load_design
+        from rls_bids.interfaces.group_covariates import (
+            adjusted,
+            measure_covariates,
+            read_covariates,
+            voxel_covariates,
+        )
         from rls_bids.interfaces.group_maps import read_rows
-        from rls_bids.numerics.mapfit import fit_maps
+        from rls_bids.numerics.mapfit import fit_adjusted_maps, fit_maps
 
         given, folder = self.inputs, Path(runtime.cwd)
         test = load_design(given.design_file, given.sidecar_file)
-        drawn = draw(test, given.n_permutations, given.random_seed)
+        told = measure_covariates(given, test)
+        test = adjusted(test, told)
+        n_more = len(given.voxel_covariates)
+        drawn = draw(test, given.n_permutations, given.random_seed, n_more)
         rows = read_rows(given.in_files, test.responses, test.labels, folder)
-        fitted = fit_maps(rows.data, test.matrix, test.contrast, drawn.statistic, test.groups)
+        covariates = None
+        if n_more:
+            covariates = read_covariates(voxel_covariates(given, test), rows, folder)
+            fitted = fit_adjusted_maps(rows.data, test.matrix, test.contrast, covariates)
+        else:
+            fitted = fit_maps(rows.data, test.matrix, test.contrast, drawn.statistic, test.groups)
         values, sizes = _estimates(fitted, test, signed=drawn.statistic.is_signed)
         resampled = None
         if given.correction != "fdr":
-            resampled = _resample(rows, drawn, given)
+            resampled = _resample(rows, drawn, given, covariates)
             values |= _corrected(resampled, given.correction)
-        metadata = _about(fitted, rows, drawn, values, given)
+        metadata = _about(fitted, rows, drawn, values, given) | told
         if resampled is None:
             del metadata["Resamplings"]
         entries = _save_maps(values, rows, folder, metadata)
@@ -170,8 +193,9 @@ class FitGroupMaps(SimpleInterface):
         ]
         if resampled is not None:
             entries.append(_save_maxima(resampled, given.correction, folder, metadata))
-        del rows  # closes the map of the file before that is removed
-        (folder / "rows.npy").unlink()
+        del rows, covariates  # closes the maps of the files before these are removed
+        for name in ("rows.npy", "covariates.npy"):
+            (folder / name).unlink(missing_ok=True)
         self._results["manifest"] = save_manifest(entries, folder)
         return runtime
 
@@ -201,7 +225,9 @@ def _estimates(
     return values, keys if test.size != "partialeta2" else keys[:1]
 
 
-def _resample(rows: "Rows", drawn: "Drawn", given: Any) -> "PermutationTest":
+def _resample(
+    rows: "Rows", drawn: "Drawn", given: Any, covariates: "NDArray[np.float32] | None"
+) -> "PermutationTest":
     """Test by resampling, as far as the correction goes."""
     from rls_bids.numerics.permutation import Rules, permutation_test
     from rls_bids.numerics.tail import MIN_RESAMPLINGS
@@ -219,6 +245,7 @@ def _resample(rows: "Rows", drawn: "Drawn", given: Any) -> "PermutationTest":
             is_tail_fitted=given.n_permutations >= MIN_RESAMPLINGS,
         ),
         n_threads=given.n_threads,
+        voxel_covariates=covariates,
     )
 
 

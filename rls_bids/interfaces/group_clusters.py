@@ -114,12 +114,14 @@ class ListClusters(SimpleInterface):
         import numpy as np
 
         from rls_bids.interfaces.designs import load_design
+        from rls_bids.interfaces.group_covariates import adjusted
         from rls_bids.interfaces.images import STANDARD_CODE, save_volume
         from rls_bids.interfaces.tables import save_table
 
         given, folder = self.inputs, Path(runtime.cwd)
         test = load_design(given.design_file, given.sidecar_file)
         look = _look(given)
+        test = adjusted(test, look.told)
         rows = list(_rows(look, given, test))
         statistic = "t" if "t" in given.maps else "F"
         names_of = table_columns(statistic, test.size, given.correction)
@@ -262,7 +264,8 @@ def _of_cluster(region: "Region", look: _Look, correction: str) -> dict[str, flo
 def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, dict[str, float]]:
     """Return effect sizes of the means of clusters that survive, chosen with and without each.
 
-    Of very large clusters voxels at regular steps stand for all.
+    Of very large clusters voxels at regular steps stand for all. None with covariates of each
+    voxel, as the mean of a cluster has none of its own.
     """
     import numpy as np
 
@@ -274,7 +277,8 @@ def _left_out(look: _Look, given: Any, test: "GroupTest") -> dict[str, dict[str,
     from rls_bids.numerics.sizes import effect_size
 
     surviving = [each for each in look.regions if look.p[each.inside].min() <= LEVEL]
-    if "t" not in given.maps or len(test.responses) > 1 or not surviving:
+    is_plain = "t" in given.maps and "VoxelCovariates" not in look.told
+    if not is_plain or len(test.responses) > 1 or not surviving:
         return {}
     every = np.zeros(look.z.size, dtype=bool)
     chosen = {}

@@ -14,6 +14,7 @@ from scipy import special
 from rls_bids.numerics.ftest import f_to_z, fit_f
 from rls_bids.numerics.glm import fit, partition
 from rls_bids.numerics.statistic import Statistic, pillai_df
+from rls_bids.numerics.voxelwise import fit_voxelwise
 from rls_bids.numerics.welch import fit_welch
 
 VERSION = "1"
@@ -107,6 +108,55 @@ def fit_maps(
             spread[:, block] = residual_sd(values[:, 0], columns, weights, groups)
     keys = ("effect", "variance", "statistic", "z", "p", "pooled")
     return MapFit(**dict(zip(keys, rows, strict=True)), df=df, group_names=names, group_sd=spread)
+
+
+def fit_adjusted_maps(
+    data: NDArray[np.floating],
+    design: ArrayLike,
+    contrast: ArrayLike,
+    voxel_covariates: NDArray[np.floating],
+) -> MapFit:
+    """Estimate and test one contrast in every voxel, with covariates that differ by voxel.
+
+    Parameters
+    ----------
+    data : (n_participants, 1, n_voxels) array
+        May be a memory map.
+    design : (n_participants, n_columns) array
+    contrast : (n_columns,) array
+    voxel_covariates : (n_participants, n_covariates, n_voxels) array
+        May be a memory map; see :func:`rls_bids.numerics.voxelwise.fit_voxelwise`.
+
+    Returns
+    -------
+    MapFit
+        ``df`` has one degree of freedom less for each covariate; without groups.
+
+    Raises
+    ------
+    InputDataError
+        No residual degrees of freedom, or a contrast that the design cannot estimate.
+
+    Examples
+    --------
+    >>> design, grey = np.repeat([[1, 0], [0, 1]], 3, axis=0), np.array([1.0, 2, 4, 2, 3, 3])
+    >>> data = np.array([1.0, 2, 4, 7, 8, 6]).reshape(6, 1, 1)
+    >>> found = fit_adjusted_maps(data, design, [1, -1], grey.reshape(6, 1, 1))
+    >>> found.statistic.round(3).tolist(), found.df
+    ([-5.686], (1, 3))
+    """
+    found = fit_voxelwise(data[:, 0], design, contrast, voxel_covariates)
+    return MapFit(
+        effect=found.effect,
+        variance=found.variance,
+        statistic=found.t,
+        z=found.z,
+        p=found.p,
+        pooled=found.t,
+        df=(1, int(found.df)),
+        group_names=(),
+        group_sd=np.empty((0, data.shape[2])),
+    )
 
 
 def residual_sd(

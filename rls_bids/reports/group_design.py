@@ -178,6 +178,7 @@ def model_sentences(plan: GroupPlan) -> tuple[str, ...]:
     sentences += [wording.SITES.format(column=model.sites)] if model.sites else []
     if model.variance_groups:
         sentences.append(wording.VARIANCES.format(column=model.variance_groups))
+    sentences += [each.adjustment.words for each in plan.designs if each.adjustment]
     sizes = dict.fromkeys(SIZES[each.result.size] for each in designs)
     sentences.append(wording.SIZES.format(sizes=", ".join(sizes)))
     limit = model.max_mean_fd_mm

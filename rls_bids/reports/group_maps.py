@@ -14,6 +14,7 @@ from rls_bids.reports.pages import Section, Table
 from rls_bids.reports.texts import NOTHING, capitalised, figure_item, number
 from rls_bids.settings import Settings
 from rls_bids.workflows.designs import count_words
+from rls_bids.workflows.group_maps import hypothesis_of
 from rls_bids.workflows.group_results import Results
 from rls_bids.workflows.stages import Stage
 
@@ -233,7 +234,8 @@ def _words(design: MapDesign, told: Mapping[str, Any], listed: Mapping[str, Any]
     """Say who and what is in a comparison, and what it could find."""
     result = design.result
     counts = count_words(result)
-    yield COUNTS.format(counts=counts, strategy=design.strategy, hypothesis=result.hypothesis)
+    said = {"counts": counts, "strategy": design.strategy, "hypothesis": hypothesis_of(design)}
+    yield COUNTS.format(**said)
     drawn = told.get("Resamplings")
     if drawn:
         sentence = RESAMPLED.format(

@@ -137,7 +137,7 @@ def _expand_shorthands(flat: dict[str, Any]) -> None:
     for name in ("group.contrast", "group.session_contrast"):
         if isinstance(flat.get(name), str):
             flat[name] = [flat[name]]
-    for name in ("group.covariates", "measures.atlases"):
+    for name in ("group.covariates", "group.voxel_covariates", "measures.atlases"):
         if flat.get(name) in (["none"], ("none",)):
             flat[name] = ()
     expand_strategies(flat)

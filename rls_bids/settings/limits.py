@@ -105,6 +105,8 @@ WORDS = {
     "denoise.motion_filter": ("--motion-filter-type", MOTION_FILTERS),
     "group.graph_covariate": ("--graph-covariate", ("none", "mean_r")),
     "group.matrix_measures": ("--matrix-measures", MATRIX_TESTS),
+    "group.voxel_covariates": ("--voxel-covariates", ("grey_matter", "baseline")),
+    "group.seed_covariate": ("--seed-covariate", ("none", "grey_matter")),
     "group.correction": ("--correction", ("tfce", "cluster", "voxel", "fdr")),
     "run.level": ("--level", ("minimal", "full")),
 }
@@ -169,6 +171,7 @@ MODEL_FLAGS: Mapping[str, str] = {
     "group_column": "--group-column",
     "regions": "--regions",
     "equivalence_bound": "--equivalence-bound",
+    "voxel_covariates": "--voxel-covariates",
 }
 """What a model file says itself."""
 

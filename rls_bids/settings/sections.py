@@ -128,6 +128,8 @@ class GroupSettings:
     participant's mean correlation among the covariates; ``matrix_measures`` are the matrices
     compared. ``correction`` says how far maps are corrected: TFCE and all that costs less,
     clusters and voxels, voxels, or no resampling at all; ``cluster_threshold`` is a two-sided p.
+    ``voxel_covariates`` are images as covariates of each voxel of maps; with ``seed_covariate``
+    the amount of grey matter in a seed's region is one of the seed's maps.
     """
 
     model_file: str | None = None
@@ -148,6 +150,8 @@ class GroupSettings:
     matrix_measures: tuple[str, ...] = ("pearsoncorrelation",)
     correction: Literal["tfce", "cluster", "voxel", "fdr"] = "tfce"
     cluster_threshold: float = 0.001
+    voxel_covariates: tuple[str, ...] = ()
+    seed_covariate: Literal["none", "grey_matter"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,13 @@ from rls_bids.numerics import (
     glm,
     mapfit,
     permutation,
+    resample,
     sizes,
+    spheres,
     statistic,
     tail,
     tfce,
+    voxelwise,
     welch,
 )
 from rls_bids.records import Template
@@ -35,6 +38,7 @@ FIT_VERSION = ".".join(each.VERSION for each in (glm, mapfit, effects, sizes, we
 RESAMPLING_VERSION = ".".join(
     each.VERSION for each in (permutation, statistic, exchangeability, tfce, tail)
 )
+ADJUSTED_VERSION = ".".join(each.VERSION for each in (voxelwise, resample, spheres))
 FIGURES = ("zmap", "corrected")
 MAXIMA_WORDS = (
     "The largest value of each resampling, the data as they are first: |z| of a voxel, extent and "
@@ -58,7 +62,7 @@ def fit_stage(design: MapDesign, model: str, place: Place, settings: Settings) -
         correction=group.correction,
         cluster_threshold=group.cluster_threshold,
         resampling=_resampling(settings),
-        version=FIT_VERSION,
+        version=fit_version(design),
     )
     told = about(design, model, place, stamp) | asked(settings)
     grid = {"space": place.space, "res": design.compared.resolution}
@@ -82,6 +86,11 @@ def fit_stage(design: MapDesign, model: str, place: Place, settings: Settings) -
         products.append(Product(key="maxima", path=path, metadata=metadata))
     figures = tuple(naming.group_figure(model, what, **names) for what in FIGURES)
     return Stage(fingerprint=stamp, products=tuple(products), figures=figures)
+
+
+def fit_version(design: MapDesign) -> str:
+    """Return the version of what estimates a comparison."""
+    return f"{FIT_VERSION}.{ADJUSTED_VERSION}" if design.adjustment else FIT_VERSION
 
 
 def _resampling(settings: Settings) -> list[object]:
@@ -109,16 +118,23 @@ def about(design: MapDesign, model: str, place: Place, stamp: str) -> dict[str, 
     """Return what all sidecars of a comparison say."""
     result = design.result
     files = [one.path for one in result.inputs]
+    files += dict.fromkeys(design.adjustment.images) if design.adjustment else ()
     files.append(str(Path(place.output_dir, design_path(design, model))))
     return {
         "Contrast": result.title,
-        "NullHypothesis": result.hypothesis,
+        "NullHypothesis": hypothesis_of(design),
         "NumberOfParticipants": result.counts or {"all": len(result.design)},
         "Scale": design.compared.scale or None,
         "VarianceGroups": sorted(set(result.variance_groups)),
         "Sources": [bids_uri(file, place.output_dir, place.bids_dir) for file in files],
         "Fingerprint": stamp,
     }
+
+
+def hypothesis_of(design: MapDesign) -> str:
+    """Return the null hypothesis of a comparison of maps, covariates that are images included."""
+    words = design.adjustment.words if design.adjustment else ""
+    return f"{design.result.hypothesis} {words}".strip()
 
 
 def of_image(design: MapDesign, place: Place) -> dict[str, object]:
@@ -150,6 +166,21 @@ def _neurovault(stat: str, design: MapDesign, place: Place) -> dict[str, object]
     }
 
 
+def _covariates(design: MapDesign, place: Place) -> dict[str, Any]:
+    """Return the inputs by which a node reads images as covariates; none without."""
+    own = design.adjustment
+    if own is None:
+        return {}
+    told = json.loads(design.result.inputs[0].processing)
+    return {
+        "voxel_covariates": list(own.voxelwise),
+        "grey_files": list(own.images),
+        "smoothing_fwhm_mm": float(told.get("SmoothingFwhmMm") or 0.0),
+        "measured_seeds": [asdict(seed) for seed in own.seeds],
+        "space": place.space,
+    }
+
+
 def init_map_model_wf(
     design: MapDesign,
     stage: Stage,
@@ -171,7 +202,8 @@ def init_map_model_wf(
             n_permutations=group.n_permutations,
             random_seed=settings.run.random_seed,
             n_threads=n_threads,
-            version=f"{FIT_VERSION}-{RESAMPLING_VERSION}",
+            **_covariates(design, place),
+            version=f"{fit_version(design)}-{RESAMPLING_VERSION}",
         ),
         name="test",
         n_procs=n_threads,

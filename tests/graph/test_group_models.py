@@ -199,7 +199,7 @@ def test_a_page_without_results_says_so(sessions: tuple[Path, Path]) -> None:
         (
             ("--model", "{voxelwise}"),
             2,
-            "has the key voxel_covariates, which nothing computes yet",
+            "has 'grey matter' among the covariates of voxels",
         ),
         (("--participant-label", "01", "nobody"), 2, "--participant-label names nobody"),
         ((), 2, rows.SESSIONS.format(sessions="late, post, pre")),
@@ -216,7 +216,7 @@ def test_what_cannot_be_asked(
     text = EXAMPLES["Adjusted for the baseline"]
     files = {"model": text, "broken": "{\n"}
     own = json.loads(text)
-    own["Nodes"][0]["Model"]["Software"] = {"rls_bids": {"voxel_covariates": ["grey_matter"]}}
+    own["Nodes"][0]["Model"]["Software"] = {"rls_bids": {"voxel_covariates": ["grey matter"]}}
     files["voxelwise"] = json.dumps(own)
     paths = {name: tmp_path / f"{name}.json" for name in (*files, "nowhere")}
     for name, content in files.items():

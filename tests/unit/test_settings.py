@@ -86,7 +86,9 @@ def test_atlases_are_names_or_absolute_paths(tmp_path, monkeypatch):
 
 
 def test_contrast_text_and_no_covariates():
-    group = build(group__contrast="RLS > HC", group__covariates=["none"]).group
+    none = {"group__covariates": ["none"], "group__voxel_covariates": ["none"]}
+    group = build(group__contrast="RLS > HC", **none).group
+    assert group.voxel_covariates == ()
     assert group.contrast == ("RLS > HC",)
     assert group.covariates == ()
 
@@ -104,6 +106,8 @@ def test_contrast_text_and_no_covariates():
         ("bold__ignore", ["sleep"], limits.UNKNOWN_WORD),
         ("denoise__strategies", ["37P"], limits.UNKNOWN_WORD),
         ("analysis_level", "subject", limits.UNKNOWN_WORD),
+        ("group__voxel_covariates", ["white_matter"], limits.UNKNOWN_WORD),
+        ("group__seed_covariate", "yes", limits.UNKNOWN_WORD),
         ("denoise__fd_threshold_mm", -0.1, limits.OUT_OF_RANGE),
         ("denoise__fd_threshold_mm", float("nan"), limits.OUT_OF_RANGE),
         ("denoise__low_hz", 0.0, limits.OUT_OF_RANGE),
