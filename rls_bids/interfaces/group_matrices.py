@@ -180,9 +180,7 @@ def _test_edges(
     return square, told
 
 
-def _motion(
-    shared: _Shared, test: GroupTest, given: Any
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _motion(shared: _Shared, test: GroupTest, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return r of motion with every connection as a matrix, and its summary."""
     from rls_bids.numerics.nbs import matrix_to_pairs, pairs_to_matrix
 
