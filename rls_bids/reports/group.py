@@ -37,6 +37,7 @@ from rls_bids.reports.group_people import (
 from rls_bids.reports.group_values import value_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage
+from rls_bids.reports.strategies import strategy_sections
 from rls_bids.reports.texts import figure_item
 from rls_bids.reports.towards import towards_sections, towards_words
 from rls_bids.settings import Settings
@@ -97,6 +98,7 @@ def collect_group(
         crashes=tuple(read_crashes(root, "group", notes, settings)),
         remarks=tuple(remarks),
         graphs=(
+            *strategy_sections(plan, stages, results, root),
             *towards_sections(plan, settings),
             *value_sections(plan, stages, root),
             *graph_sections(plan.designs, stages, settings),

@@ -65,15 +65,11 @@ def matrix(label: str, measure: str) -> np.ndarray:
     return r
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return raw data and participants' matrices of three kinds."""
-    base = tmp_path_factory.mktemp("matrices")
-    bids, out = write_dataset(base / "raw", {}, table()), base / "out"
-    write_dataset_description(out, bids, "0.1.0")
+def write_matrices(out: Path, measures: tuple[str, ...], strategy: str = "acompcor") -> None:
+    """Write what the participant level would."""
     for label in LABELS:
-        for measure in MEASURES:
-            entities = {"task": "rest", "space": SPACE, "seg": ATLAS, "denoise": "acompcor"}
+        for measure in measures:
+            entities = {"task": "rest", "space": SPACE, "seg": ATLAS, "denoise": strategy}
             path = derivative("relmat", label, None, **entities, meas=measure)
             metadata = {
                 "Description": "A matrix.",
@@ -89,6 +85,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             write_json(out / sidecar(path), metadata)
             columns = dict(zip(NAMES, matrix(label, measure).T, strict=True))
             save_table(columns, out / path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return raw data and participants' matrices of three kinds."""
+    base = tmp_path_factory.mktemp("matrices")
+    bids, out = write_dataset(base / "raw", {}, table()), base / "out"
+    write_dataset_description(out, bids, "0.1.0")
+    write_matrices(out, MEASURES)
     write_descriptions(out)
     return bids, out
 
