@@ -45,8 +45,8 @@ CHOSEN_ELSEWHERE = "The regions were found in other participants."
 DECLARED = "The regions were declared in the model file."
 GIVEN = "Covariates: {names}; of the change: {changes}."
 HEADER = (
-    *("Map", "Region", "n", "Patients before", "Patients after", "Controls", "Deficit", "Change"),
-    *("Share", "p (deficit)", "p (change)", "Closer", "p", "p (FWE)"),
+    *("Map", "Region", "p (FWE)", "Patients before", "after", "Controls", "Deficit", "Change"),
+    *("Share", "p (deficit)", "p (change)", "Closer", "p", "n"),
 )
 CAPTION = (
     "Means are as measured; deficit (controls − patients before), change and p are adjusted for "
@@ -57,8 +57,8 @@ LEFT_HEADER = ("Map", "Participant", "Reason")
 METHOD = (
     "Whether patients moved towards controls was asked in {n} regions {source}: a claim took a "
     "difference before (two-sided), a change in its direction (one-sided, {change}) and a smaller "
-    "difference after, with p the larger of the first two (intersection-union test), corrected "
-    "over all regions and maps."
+    "difference after, with p the larger of the first two (intersection-union test) "
+    "[@berger1996], corrected over all regions and maps."
 )
 
 
@@ -131,17 +131,16 @@ def _words(told: Mapping[str, Any], rows: list[dict[str, str]]) -> Iterator[str]
 
 
 def _cells(row: Mapping[str, str]) -> tuple[str, ...]:
-    others = f" + {row['n_untreated']}" if row["n_untreated"] != "0" else ""
-    n = f"{row['n_patients']}{others} / {row['n_controls']}"
-    means = ("before", "after", "controls", "deficit", "change", "share")
-    closer = NOTHING if row["is_closer"] == "n/a" else row["is_closer"]
+    others = f"{row['n_untreated']} untreated, " if row["n_untreated"] != "0" else ""
+    n = f"{row['n_patients']}, {others}{row['n_controls']} controls"
+    numbers = ("p_fwe", "before", "after", "controls", "deficit", "change", "share")
     return (
         row["map"],
-        row["region"],
+        Path(row["region"]).name,
+        *(_shown(row[name]) for name in (*numbers, "p_deficit", "p_change")),
+        NOTHING if row["is_closer"] == "n/a" else row["is_closer"],
+        _shown(row["p"]),
         n,
-        *(_shown(row[name]) for name in (*means, "p_deficit", "p_change")),
-        closer,
-        *(_shown(row[name]) for name in ("p", "p_fwe")),
     )
 
 

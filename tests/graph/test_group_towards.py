@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,12 @@ def test_values_and_sidecar_say_who_is_in(done: Path) -> None:
     assert told["NumberOfSets"] == 1
     assert walk(done) == []
     page = (done / "group/model-treated.html").read_text(encoding="utf-8")
-    for words in (page_of.GUARDED, reason, "1 of 4 means moved towards controls", "8 + 8 / 9"):
+    for words in (
+        page_of.GUARDED,
+        reason,
+        "1 of 4 means moved towards controls",
+        "8, 8 untreated, 9 controls",
+    ):
         assert words in page
 
 
@@ -282,6 +288,14 @@ def test_what_cannot_be_asked(made, tmp_path, capfd, own: dict[str, Any], words:
     said = " ".join(capfd.readouterr().err.split())
     assert words in said
     assert "Traceback" not in said
+
+
+def test_a_dry_run_says_who(made, capfd) -> None:
+    path = model(made[1].parent, "dry")
+    assert run(*made, "--model", path, "--dry-run") == 0
+    said = capfd.readouterr().out
+    words = r"DMN_PCC +towards controls \(patients 8, controls 9, untreated 8\), acompcor\n +out +"
+    assert re.search(words + f"sub-{NO_POST}: ", said)
 
 
 def test_too_few_are_told_and_stop_nothing(made, capfd) -> None:
