@@ -13,6 +13,10 @@ from rls_bids.dataset.results import GroupMaps
 from rls_bids.dataset.rows import MOVED, NO_MAP, NO_SESSION, NO_VALUE, WHY_NO_SESSION
 from rls_bids.dataset.tables import Tables, number_of
 from rls_bids.dataset.variables import (
+    LONELY,
+    LONELY_HINT,
+    MIXED,
+    MIXED_HINT,
     ONE_LEVEL,
     Row,
     check_columns,
@@ -306,9 +310,22 @@ def _covariates(
         if None not in numbers:
             yield name, tuple(float(number or 0) for number in numbers)
             continue
+        _check_words(name, values, rows)
         words = [value.casefold() for value in values]
         for level in sorted(set(words), key=natural_key)[1:]:
             yield f"{name}_{level}", tuple(float(word == level) for word in words)
+
+
+def _check_words(name: str, values: Sequence[str], rows: Sequence[Row]) -> None:
+    """Refuse numbers among words, and a level that one participant has."""
+    words = [value.casefold() for value in values]
+    if any(number_of(value) is not None for value in values):
+        others = sorted({repr(value) for value in values if number_of(value) is None})
+        raise UsageError(MIXED.format(column=name, words=", ".join(others[:5])), MIXED_HINT)
+    for place, word in enumerate(words):
+        if words.count(word) == 1:
+            told = {"who": rows[place][0].participant, "level": values[place], "column": name}
+            raise InputDataError(LONELY.format(**told), LONELY_HINT)
 
 
 def _changes(
