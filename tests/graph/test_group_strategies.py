@@ -35,7 +35,7 @@ from tests.graph.test_group_matrices import ATLAS, write_matrices
 
 STRATEGIES = ("acompcor", "24P", "36P")
 ASKED = ("-p", *STRATEGIES[:2], "--measures", "seed", "matrices", "--atlases", ATLAS,
-         "--covariates", "age")  # fmt: skip
+         "--covariates", "age", "--correction", "voxel")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,7 @@ def section_of(out: Path, strategies: tuple[str, ...] = STRATEGIES[:2]) -> Secti
         "measures.names": ["seed", "matrices"],
         "measures.atlases": [ATLAS],
         "group.covariates": ["age"],
+        "group.correction": "voxel",
         "group.max_mean_fd_mm": 0.5,
         "group.n_permutations": 200,
     }
