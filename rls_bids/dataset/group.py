@@ -25,6 +25,7 @@ from rls_bids.dataset.results import (
 )
 from rls_bids.dataset.rows import Found
 from rls_bids.dataset.tables import Tables
+from rls_bids.dataset.towards import TowardsPlan, plan_towards
 from rls_bids.dataset.values import ValueDesign, value_designs
 from rls_bids.errors import InputDataError, UsageError
 from rls_bids.measures import MEASURES
@@ -50,6 +51,7 @@ NOT_PROCESSED = "no results of the participant level"
 TOO_LITTLE = "no seed map: {minutes:.1f} minutes and {df} degrees of freedom were left"
 NO_SEED_MAP = "no seed map was made; the participant's page says why"
 NOT_MODELLED = "{seed} ({strategy}){contrast} was not modelled: {reason}"
+TOWARDS = "towards controls"
 SAME_LABEL = "The contrasts {one!r} and {other!r} would be written to the same files ({label})."
 
 
@@ -84,6 +86,7 @@ class GroupPlan:
     """All comparisons of one call: ``model`` names them, ``spec`` says what was asked for.
 
     ``values`` are comparisons of numbers: regions of maps, and the quality of the data.
+    ``towards`` asks of each strategy whether patients move towards controls.
     """
 
     model: str
@@ -92,6 +95,7 @@ class GroupPlan:
     designs: tuple[MapDesign, ...]
     unfit: tuple[Unfit, ...]
     values: tuple[ValueDesign, ...] = ()
+    towards: tuple[TowardsPlan, ...] = ()
 
 
 def plan_group(settings: Settings) -> GroupPlan:
@@ -109,6 +113,7 @@ def plan_group(settings: Settings) -> GroupPlan:
     settings = replace(settings, input=chosen)
     designs: list[MapDesign] = []
     unfit: list[Unfit] = []
+    towards: list[TowardsPlan] = []
     for strategy in settings.denoise.strategies:
         maps = query_group(
             chosen,
@@ -117,7 +122,8 @@ def plan_group(settings: Settings) -> GroupPlan:
             resolution=settings.anat.resolution,
         )
         absent = _absent(tables.participants, maps, strategy, chosen)
-        for label, compared in _wanted(maps, settings).items():
+        wanted = _wanted(maps, settings)
+        for label, compared in wanted.items():
             try:
                 found = _found(label, maps, tables, absent)
             except InputDataError as error:
@@ -129,6 +135,11 @@ def plan_group(settings: Settings) -> GroupPlan:
                     designs.append(_map_design(label, maps, made, strategy))
                 except InputDataError as error:
                     unfit.append(_unfit(strategy, compared.name, error, question, model))
+        try:
+            own = plan_towards(model, maps, wanted, tables, absent, strategy)
+            towards += [own] if own else []
+        except InputDataError as error:
+            unfit.append(Unfit(strategy=strategy, seed=TOWARDS, error=error))
     if not designs and unfit:
         raise unfit[0].error
     if not designs:
@@ -142,6 +153,7 @@ def plan_group(settings: Settings) -> GroupPlan:
         designs=tuple(designs),
         unfit=tuple(unfit),
         values=tuple(value_designs(designs, model, Path(chosen.output_dir))),
+        towards=tuple(towards),
     )
 
 

@@ -36,6 +36,23 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Towards:
+    """Who is to move towards whom: cells like ``group.RLS``, and the sessions before and after.
+
+    ``untreated`` (empty: nobody) are patients without the treatment, chosen alike; ``source`` is
+    where the regions come from, ``covariates`` are variables.
+    """
+
+    patients: str
+    controls: str
+    before: str
+    after: str
+    untreated: str = ""
+    source: str = "declared"
+    covariates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A group model.
 
@@ -72,6 +89,8 @@ class Model:
         Standardised difference under which nothing matters.
     regions, voxel_covariates : tuple of str
         Declared beforehand for what is tested in regions, and images as covariates.
+    towards : Towards or None
+        Whether patients move towards controls in the regions.
     remarks : tuple of str
         What was decided without being asked.
     source : str
@@ -98,6 +117,7 @@ class Model:
     equivalence_bound: float | None = None
     regions: tuple[str, ...] = ()
     voxel_covariates: tuple[str, ...] = ()
+    towards: Towards | None = None
     remarks: tuple[str, ...] = ()
     source: str = ""
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rls_bids.dataset.formulas import INTERCEPT, parse_factor, parse_formula, variables_of
 from rls_bids.dataset.harmonising import check_combat
-from rls_bids.dataset.model import Contrast, Model, Terms, split_cell
+from rls_bids.dataset.model import Contrast, Model, Terms, Towards, split_cell
 from rls_bids.dataset.naming import camel_label
 from rls_bids.errors import UsageError, nearest_hint
 
@@ -46,7 +46,9 @@ _CONTRAST = ("Name", "ConditionList", "Weights", "Test")
 _OWN = (
     *("name", "group_column", "where", "pair_id", "site", "variance_groups", "assume", "combat"),
     *("max_mean_fd", "family", "equivalence_bound", "regions", "voxel_covariates"),
+    "towards_controls",
 )
+_TOWARDS = ("patients", "controls", "before", "after", "untreated", "source", "covariates")
 
 
 def read_model(path: str | Path) -> Model:
@@ -386,4 +388,13 @@ def _extensions(own: Mapping[str, Any], place: str, name: str) -> dict[str, Any]
         "equivalence_bound": own.get("equivalence_bound"),
         "regions": _texts(own, "regions", place),
         "voxel_covariates": _texts(own, "voxel_covariates", place),
+        "towards": _towards(own.get("towards_controls"), f"{place}.towards_controls"),
     }
+
+
+def _towards(told: object, place: str) -> Towards | None:
+    if told is None:
+        return None
+    given = _object(told, place, _TOWARDS, needed=_TOWARDS[:4])
+    texts = {key: _text(given, key, place) for key in given if key != "covariates"}
+    return Towards(**texts, covariates=_texts(given, "covariates", place))

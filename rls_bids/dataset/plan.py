@@ -101,6 +101,13 @@ def group_plan_text(plan: GroupPlan, settings: Settings) -> str:
             lines += [f"    out   sub-{label}: {reason}" for label, reason in result.dropped]
         told = result.dropped
     lines += [f"  compare {value.key[1]}, {value.key[2]}, {value.key[0]}" for value in plan.values]
+    for own in plan.towards:
+        for one in own.maps:
+            words = zip(("patients", "controls", "untreated"), one.counts, strict=True)
+            counts = ", ".join(f"{arm} {n}" for arm, n in words)
+            name = one.compared.name
+            lines.append(f"  compare {name:<16} towards controls ({counts}), {own.strategy}")
+            lines += [f"    out   sub-{label}: {reason}" for label, reason in one.dropped]
     lines += [f"  fail    {each.note.message} {each.note.hint}".rstrip() for each in plan.unfit]
     lines.append(f"{len(plan.designs)} of {len(plan.designs) + len(plan.unfit)} comparisons.")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ GROUP_STATS = (
     *("effect", "variance", "t", "F", "z", "p", "logp", "tfce", "coverage"),
     *("hedgesg", "dz", "partialr", "partialeta2"),
 )
-GROUP_MATRIX_STATS = ("effect", "t", "f", "z", "p", "label")
+GROUP_MATRIX_STATS = ("effect", "t", "f", "z", "p", "r", "label")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

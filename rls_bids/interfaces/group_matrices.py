@@ -18,9 +18,10 @@ from rls_bids.dataset.description import read_json
 from rls_bids.interfaces.atlas import SETS, sorted_sets
 from rls_bids.interfaces.designs import Drawn, GroupTest, draw, load_design
 from rls_bids.interfaces.group_graphs import load_common, make_test, parcel_sets, who_is_who
+from rls_bids.interfaces.group_motion import motion_left, node_centres
 from rls_bids.interfaces.group_tables import LEVEL, tested_columns, who_columns
 from rls_bids.interfaces.manifest import save_manifest
-from rls_bids.interfaces.tables import save_table
+from rls_bids.interfaces.tables import load_table, save_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,9 @@ class GroupMatricesInputSpec(BaseInterfaceInputSpec):
 
     in_files = InputMultiObject(File(exists=True), mandatory=True, desc="matrices, or shrunken r")
     measure = traits.Str(mandatory=True, desc="as which matrices they are compared")
+    mean_fd_mm = traits.List(traits.Float(), mandatory=True, desc="of each file")
     atlas = traits.Str(mandatory=True, desc="as it was asked for")
+    space = traits.Str(mandatory=True, desc="standard space, for the length of connections")
     design_file = File(exists=True, mandatory=True, desc="one row a participant, same order")
     sidecar_file = File(exists=True, mandatory=True, desc="contrast and units of the design")
     random_seed = traits.Int(0, usedefault=True, desc="of resamplings")
@@ -82,6 +85,7 @@ class GroupMatrices(SimpleInterface):
             "Resamplings": drawn.told,
         }
         found, more = _test_edges(shared, test, drawn, given)
+        found["qcfc"], more["QcFc"] = _motion(shared, test, given)
         files: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         files |= {key: (table, about | more) for key, table in found.items()}
         files |= _blocks(shared, test, drawn, who, about, given.atlas)
@@ -174,6 +178,21 @@ def _test_edges(
         "NumberOfComponentsIntensity05": sum(bool(p <= LEVEL) for p in masses.values()),
     }
     return square, told
+
+
+def _motion(shared: _Shared, test: GroupTest, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return r of motion with every connection as a matrix, and its summary."""
+    from rls_bids.numerics.nbs import matrix_to_pairs, pairs_to_matrix
+
+    r, told = motion_left(
+        matrix_to_pairs(shared.matrices),
+        given.mean_fd_mm,
+        list(load_table(given.design_file)),
+        test,
+        node_centres(given.atlas, shared.names, given.space),
+    )
+    matrix = pairs_to_matrix(r, len(shared.names), diagonal=float("nan"))
+    return _square(shared.names, matrix), told
 
 
 def _p_of(found: "EdgeTests", key: str) -> "Floats":

@@ -37,7 +37,9 @@ from rls_bids.reports.group_people import (
 from rls_bids.reports.group_values import value_sections
 from rls_bids.reports.methods import Facts, methods_text
 from rls_bids.reports.pages import FigureItem, GroupPage
+from rls_bids.reports.strategies import strategy_sections
 from rls_bids.reports.texts import figure_item
+from rls_bids.reports.towards import towards_sections, towards_words
 from rls_bids.settings import Settings
 from rls_bids.workflows.group_results import Results
 from rls_bids.workflows.stages import Stage
@@ -96,6 +98,8 @@ def collect_group(
         crashes=tuple(read_crashes(root, "group", notes, settings)),
         remarks=tuple(remarks),
         graphs=(
+            *strategy_sections(plan, stages, results, root),
+            *towards_sections(plan, settings),
             *value_sections(plan, stages, root),
             *graph_sections(plan.designs, stages, settings),
             *matrix_sections(plan.designs, stages, settings),
@@ -182,7 +186,7 @@ def group_facts(plan: GroupPlan, settings: Settings) -> tuple[Settings, Facts]:
         measures=made,
         preprocessing=preprocessing,
         model=model_sentences(plan),
-        group=method_words(plan.designs, settings),
+        group=(*method_words(plan.designs, settings), *towards_words(plan)),
     )
     return known, facts
 

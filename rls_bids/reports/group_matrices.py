@@ -35,6 +35,14 @@ TANGENT = (
     "Coordinates in the tangent space at the geometric mean of all participants of the model, "
     "which was made without regard to their groups."
 )
+QC_FC = (
+    "Motion that is left (QC-FC): mean framewise displacement correlates with the connections "
+    "by a median |r| of {r}, with {share} % of {n} at p < .05 (5 % by chance){given}. Distance "
+    "dependence: Spearman's ρ of r and the length of connections is {rho} (negative: motion adds "
+    "to short ones)."
+)
+NO_QC_FC = "What motion left in the connections was not measured: {reason}"
+GIVEN = ", given {names}"
 COMPONENTS = ("Network", "Sign", "Nodes", "Connections", "Intensity", "p (extent)",
               "p (intensity)", "Largest |z|", "between")  # fmt: skip
 EDGES = ("Connection", "{of}", "p", "p (FDR)", "p (FWE)", "p (TFNBS)", "{size}")
@@ -127,11 +135,26 @@ def _words(design: MapDesign, told: Mapping[str, Any]) -> Iterator[str]:
         yield NODES_OUT.format(nodes=nodes)
     if design.compared.measure == "tangent":
         yield TANGENT
+    yield motion_words(told["QcFc"])
     drawn = told["Resamplings"]
     yield RESAMPLED.format(
         n=drawn["Number"],
         all=EVERY if drawn["Exhaustive"] else "",
         smallest=number(float(drawn["SmallestP"])),
+    )
+
+
+def motion_words(told: Mapping[str, Any]) -> str:
+    """Say how much motion is left in connections."""
+    if "Missing" in told:
+        return NO_QC_FC.format(reason=told["Missing"])
+    names = ", ".join(told["Covariates"])
+    return QC_FC.format(
+        r=number(told["MedianAbsR"]),
+        share=number(100 * told["ShareUncorrected05"]),
+        n=f"{told['NumberOfEdges']:,}",
+        given=GIVEN.format(names=names) if names else "",
+        rho=number(told["DistanceRho"]),
     )
 
 

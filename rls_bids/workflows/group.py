@@ -12,6 +12,7 @@ from rls_bids.workflows.group_graphs import graph_stage, init_graph_model_wf
 from rls_bids.workflows.group_maps import fit_stage, init_map_model_wf
 from rls_bids.workflows.group_matrices import init_matrix_model_wf, matrix_stage
 from rls_bids.workflows.group_tables import init_values_wf, table_stage
+from rls_bids.workflows.group_towards import towards_workflows
 from rls_bids.workflows.sinks import node_name
 from rls_bids.workflows.stages import Place, Stage
 
@@ -58,5 +59,6 @@ def init_group_wf(
         stage = stages[value.key]
         if not stage.is_finished(place.output_dir):
             workflow.add_nodes([init_values_wf(value, stage, plan.model, place, settings)])
+    workflow.add_nodes(list(towards_workflows(plan, place, settings)))
     set_crash_dir(workflow, log_dir)
     return workflow

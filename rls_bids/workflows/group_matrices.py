@@ -14,11 +14,14 @@ from rls_bids.interfaces.group_matrices import P_VALUES, GroupMatrices
 from rls_bids.interfaces.group_tables import TESTED, WHO, size_columns
 from rls_bids.interfaces.matrix_figure import PlotConnectome, PlotGroupEdges
 from rls_bids.numerics import (
+    association,
     columns,
+    edgemotion,
     edges,
     exchangeability,
     glm,
     matrices,
+    motion,
     nbs,
     permutation,
     statistic,
@@ -35,7 +38,7 @@ VERSION = ".".join(
     kernel.VERSION
     for kernel in (
         *(columns, edges, exchangeability, glm, matrices, nbs),
-        *(permutation, statistic, welch),
+        *(permutation, statistic, welch, association, edgemotion, motion),
     )
 )
 FIGURES = ("edges", "connectome")
@@ -51,6 +54,8 @@ WORDS = {
     "p_extent": "p of the network-based statistic by the number of connections; 1 outside.",
     "p_intensity": "p of the network-based statistic by what |z| has above the threshold.",
     "p_tfnbs": "p of the threshold-free network-based statistic.",
+    "qcfc": "Correlation of mean framewise displacement with every connection, over participants "
+    "and cleared of the design's other columns (QC-FC).",
     "label": "Number of the component of every connection, negative for negative values; else 0.",
     "components": "Components of connections above the forming threshold (FormingZ).",
     "edges": "Connections of components, and those that survive a correction by themselves.",
@@ -116,6 +121,7 @@ def _paths(design: MapDesign, model: str) -> Iterator[tuple[str, str]]:
     yield "z", naming.group_matrix(model, stat="z", **names)
     for key, desc in P_VALUES.items():
         yield key, naming.group_matrix(model, stat="p", desc=desc, **names)
+    yield "qcfc", naming.group_matrix(model, stat="r", desc="qcfc", **names)
     yield "label", naming.group_matrix(model, stat="label", **names)
     yield "components", naming.group_table(model, "clusters", desc="components", **names)
     for key in ("edges", "networks", "lobes", "networksValues", "lobesValues"):
@@ -180,8 +186,10 @@ def init_matrix_model_wf(
     compare = pe.Node(
         GroupMatrices(
             in_files=[one.path for one in result.inputs],
+            mean_fd_mm=[one.mean_fd_mm for one in result.inputs],
             measure=design.compared.measure,
             atlas=atlas,
+            space=place.space,
             **design_files(design, model, place),
             random_seed=settings.run.random_seed,
             n_permutations=settings.group.n_permutations,

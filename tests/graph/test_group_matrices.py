@@ -65,15 +65,11 @@ def matrix(label: str, measure: str) -> np.ndarray:
     return r
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return raw data and participants' matrices of three kinds."""
-    base = tmp_path_factory.mktemp("matrices")
-    bids, out = write_dataset(base / "raw", {}, table()), base / "out"
-    write_dataset_description(out, bids, "0.1.0")
+def write_matrices(out: Path, measures: tuple[str, ...], strategy: str = "acompcor") -> None:
+    """Write what the participant level would."""
     for label in LABELS:
-        for measure in MEASURES:
-            entities = {"task": "rest", "space": SPACE, "seg": ATLAS, "denoise": "acompcor"}
+        for measure in measures:
+            entities = {"task": "rest", "space": SPACE, "seg": ATLAS, "denoise": strategy}
             path = derivative("relmat", label, None, **entities, meas=measure)
             metadata = {
                 "Description": "A matrix.",
@@ -89,6 +85,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             write_json(out / sidecar(path), metadata)
             columns = dict(zip(NAMES, matrix(label, measure).T, strict=True))
             save_table(columns, out / path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return raw data and participants' matrices of three kinds."""
+    base = tmp_path_factory.mktemp("matrices")
+    bids, out = write_dataset(base / "raw", {}, table()), base / "out"
+    write_dataset_description(out, bids, "0.1.0")
+    write_matrices(out, MEASURES)
     write_descriptions(out)
     return bids, out
 
@@ -254,7 +259,9 @@ def test_threads_do_not_change_what_is_written(done: Path, tmp_path: Path) -> No
     node = GroupMatrices(
         in_files=[str(done / path) for path in paths],
         measure="pearsoncorrelation",
+        mean_fd_mm=[mean_fd(label) for label in INSIDE],
         atlas=ATLAS,
+        space=SPACE,
         design_file=str(design),
         sidecar_file=str(design.with_suffix(".json")),
         n_permutations=300,
@@ -263,5 +270,27 @@ def test_threads_do_not_change_what_is_written(done: Path, tmp_path: Path) -> No
     )
     entries = load_manifest(node.run(cwd=tmp_path).outputs.manifest)
     written = {path.read_bytes() for path in done.glob(f"{stem()}_*.tsv")}
-    assert len(entries) == 16
+    assert len(entries) == 17
     assert all(Path(each["file"]).read_bytes() in written for each in entries)
+
+
+def test_motion_that_is_left_is_that_of_a_partial_correlation(done: Path) -> None:
+    """QC-FC beside pandas: group is a covariate, motion itself is none."""
+    r = square(done, "stat-r_desc-qcfc")
+    np.testing.assert_array_equal(r, r.T)
+    values = np.arctanh([matrix(label, "pearsoncorrelation")[PLACES][:, PLACES][0, 1:]
+                         for label in INSIDE])  # fmt: skip
+    fd = np.array([mean_fd(label) for label in INSIDE])
+    is_patient = np.array([label in PATIENTS for label in INSIDE])
+    groups = np.column_stack([is_patient, ~is_patient]).astype(float)
+    left = [x - groups @ np.linalg.lstsq(groups, x)[0] for x in (fd[:, None], values)]
+    expected = [np.corrcoef(left[0][:, 0], column)[0, 1] for column in left[1].T]
+    np.testing.assert_allclose(r[0, 1:], expected, atol=1e-5)
+    told = json.loads((done / f"{stem()}_stat-z_matrix.json").read_text())["QcFc"]
+    assert told["Covariates"] == ["group_RLS", "group_HC"]
+    upper = r[np.triu_indices(len(r), 1)]
+    assert told["NumberOfEdges"] == len(upper)
+    assert told["MedianAbsR"] == pytest.approx(np.median(np.abs(upper)), abs=1e-6)
+    assert -1 < told["DistanceRho"] < 1
+    page = (done / "group/model-group.html").read_text(encoding="utf-8")
+    assert page.count("Motion that is left (QC-FC)") == 3

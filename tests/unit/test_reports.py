@@ -13,7 +13,7 @@ import pytest
 from rls_bids.dataset import naming
 from rls_bids.measures import MEASURES
 from rls_bids.records import Note
-from rls_bids.reports import html, methods, texts, wording
+from rls_bids.reports import html, methods, texts, towards, wording
 from rls_bids.reports.collect import NOT_FINISHED, collect_participant
 from rls_bids.resources import default_seeds
 from rls_bids.settings import (
@@ -289,7 +289,9 @@ def test_every_citation_has_a_complete_reference(settings):
     everything = replace(settings, analysis_level="group", denoise=denoise)
     prepared = methods.Facts(preprocessing=("fMRIPrep 23.2.0",))
     kinds, others = ("phasediff", "opposed"), tuple(MEASURES)[1:]
-    compared = (wording.GROUP_GRAPHS.format(n=5000), wording.OWN_TEMPLATES)
+    moved = towards.METHOD.format(n=2, source="declared beforehand", change="by flipping signs")
+    tested = (wording.GROUP_GRAPHS.format(n=5000), wording.GROUP_MATRICES.format(n=5000))
+    compared = (*tested, wording.OWN_TEMPLATES, moved)
     model = (wording.TOGETHER_SESSIONS.format(sessions="pre, post"), wording.SIZES)
     mapped = methods.Facts(
         distortion=kinds, echoes=(3,), measures=others, model=model, group=compared
