@@ -101,7 +101,7 @@ class RegionValues(SimpleInterface):
         given = self.inputs
         first = load_volume(given.in_files[0])
         regions = {
-            find_place(text).name: region_on_grid(
+            _name(find_place(text).name): region_on_grid(
                 text, first.data.shape, first.affine, given.space
             )
             for text in given.regions
@@ -125,6 +125,13 @@ class RegionValues(SimpleInterface):
         save_values(values, given.labels, given.sessions or [], path)
         self._results["values"] = str(path)
         return runtime
+
+
+def _name(region: str) -> str:
+    """Return what a region is called in a table: a file without its folder."""
+    from rls_bids.resources.regions import is_file
+
+    return Path(region).name if is_file(region) else region
 
 
 def save_values(

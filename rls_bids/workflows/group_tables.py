@@ -12,6 +12,7 @@ from rls_bids.dataset.group_tables import values_file
 from rls_bids.dataset.values import QUALITY, REGIONS, ValueDesign
 from rls_bids.interfaces.group_values import COLUMNS, VALUES, CompareValues, RegionValues
 from rls_bids.numerics import columns, combat, examine, exchangeability, mixed, permutation, roi
+from rls_bids.resources.regions import find_place
 from rls_bids.settings import Settings
 from rls_bids.workflows.designs import design_files
 from rls_bids.workflows.sinks import node_name, stage_sink
@@ -39,7 +40,7 @@ def table_stage(value: ValueDesign, model: str, place: Place, settings: Settings
     stamp = fingerprint(
         data=design.fingerprint,
         what=value.what,
-        regions=list(value.regions),
+        regions=[(text, find_place(text).content) for text in value.regions],
         bound=value.bound,
         random_seed=seed,
         n_permutations=n_permutations,
