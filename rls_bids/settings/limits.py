@@ -110,7 +110,7 @@ WORDS = {
     "group.correction": ("--correction", ("tfce", "cluster", "voxel", "fdr")),
     "run.level": ("--level", ("minimal", "full")),
 }
-NAMES_OR_PATHS = ("measures.atlases",)
+NAMES_OR_PATHS = ("measures.atlases", "group.regions")
 """Lists of names in which an entry with a slash, or of an image, is a path."""
 IMAGE_ENDINGS = (".nii", ".nii.gz")
 FILES = {
