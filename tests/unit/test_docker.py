@@ -15,7 +15,7 @@ import pytest
 from rls_bids import docker
 from rls_bids.cli import read_arguments
 from rls_bids.errors import EXIT_SOFTWARE, EXIT_USAGE, UsageError
-from rls_bids.options import MANY, NUMBER, NUMBERS, OFF, ON, OPTIONS, PAIR, TEXT, WHOLE
+from rls_bids.options import MANY, MAYBE, NUMBER, NUMBERS, OFF, ON, OPTIONS, PAIR, TEXT, WHOLE
 from rls_bids.paths import OUTPUT_IN_INPUT
 from rls_bids.settings import build_settings, to_toml
 from rls_bids.settings.limits import PATHS
@@ -24,7 +24,7 @@ from tests.house.tree import REPO
 ROWS = [row for rows in OPTIONS.values() for row in rows]
 SAMPLES = {
     MANY: ["a", "b c"], TEXT: ["a b"], WHOLE: ["3"], NUMBER: ["0.25"], NUMBERS: ["0.1", "0.2"],
-    PAIR: ["0.01", "0.1"], ON: [], OFF: [],
+    PAIR: ["0.01", "0.1"], ON: [], OFF: [], MAYBE: ["a b"],
 }  # fmt: skip
 
 
