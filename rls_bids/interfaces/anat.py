@@ -38,7 +38,7 @@ EXTRACTION_FAILED_HINT = (
     "A brain already extracted can be used with --skull-strip-t1w skip."
 )
 
-VERSION = "2"
+VERSION = "3"
 """Of the numbers of the anatomy, normalisation included."""
 
 ROBEX_SEED = 0
@@ -371,7 +371,8 @@ class SegmentTissue(SimpleInterface):
         stage_for_itk(clipped, folder / "staged.nii.gz")
         save_mask(mask, volume.affine, folder / "mask.nii.gz", code=SCANNER_CODE)
         rounds = 3 if self.inputs.sloppy else 8
-        options = f"-d 3 -i KMeans[3] -m [0.1,1x1x1] -c [{rounds},0] -v 0".split()
+        # Without -r 0 Atropos begins its random numbers from the clock.
+        options = f"-d 3 -i KMeans[3] -m [0.1,1x1x1] -c [{rounds},0] -r 0 -v 0".split()
         output = "[classes.nii.gz,class%d.nii.gz]"
         run_ants(
             "Atropos",

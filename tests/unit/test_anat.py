@@ -163,15 +163,20 @@ def test_machine_without_extractor(monkeypatch):
     assert "--skull-strip-t1w skip" in caught.value.hint
 
 
-def test_tissues_are_named_by_their_signal(inside):
+def shells(folder, noise=8.0):
+    """Three tissues, one around the other: image, mask and true labels."""
     rng = np.random.default_rng(3)
     radius = np.linalg.norm(np.indices((40, 40, 40)) - 19.5, axis=0)
     truth = np.select([radius < 8, radius < 14, radius < 18], [2, 1, 3], 0)
     level = np.array([0.0, 60.0, 100.0, 20.0])[truth]
-    noisy = np.where(truth > 0, np.abs(level + rng.normal(0, 8, level.shape)), 0)
+    noisy = np.where(truth > 0, np.abs(level + rng.normal(0, noise, level.shape)), 0)
     affine = np.diag([-2.0, 2, 2, 1])
-    path = save_volume(noisy, affine, inside / "brain.nii.gz")
-    mask = save_mask(truth > 0, affine, inside / "mask.nii.gz")
+    path = save_volume(noisy, affine, folder / "brain.nii.gz")
+    return path, save_mask(truth > 0, affine, folder / "mask.nii.gz"), truth
+
+
+def test_tissues_are_named_by_their_signal(inside):
+    path, mask, truth = shells(inside)
     found = anat.SegmentTissue(in_file=path, mask=mask, sloppy=True, version="1").run().outputs
     labels = load_volume(found.dseg).data
     assert nib.load(found.dseg).get_data_dtype() == np.uint8
@@ -184,6 +189,18 @@ def test_tissues_are_named_by_their_signal(inside):
     total = sum(load_volume(getattr(found, name)).data for name in ("GM", "WM", "CSF"))
     np.testing.assert_allclose(total[truth > 0], 1, atol=1e-5)
     np.testing.assert_array_equal(total[truth == 0], 0)
+
+
+def test_tissues_of_the_same_head_are_the_same_bytes(inside):
+    # With this much noise another beginning of its random numbers ends at other tissues.
+    path, mask, _ = shells(inside, noise=25.0)
+    maps = []
+    for _ in range(3):
+        found = anat.SegmentTissue(in_file=path, mask=mask, sloppy=True, version="1").run().outputs
+        names = ("dseg", "GM", "WM", "CSF")
+        maps.append([load_volume(getattr(found, name)).data.tobytes() for name in names])
+    assert maps[1] == maps[0]
+    assert maps[2] == maps[0]
 
 
 def test_nothing_is_left_outside_the_folder(brain, tmp_path, monkeypatch):
