@@ -132,7 +132,7 @@ def compare_adjusted(
     >>> before = np.array([[1.0], [2], [3], [4], [3], [4], [5], [6]])
     >>> after = before + [[2.0], [2.1], [1.9], [2], [0.1], [0], [0], [-0.1]]
     >>> found = compare_adjusted(after, before, design, [1, -1], drawn, (4, 4))
-    >>> round(float(found.effect[0]), 2), found.p_fwe.round(3).tolist()
+    >>> round(float(found.fit.effect[0]), 2), found.p_fwe.round(3).tolist()
     (1.92, [0.014])
     """
     last, first = np.asarray(after, dtype=float), np.asarray(before, dtype=float)
