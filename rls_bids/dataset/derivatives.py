@@ -193,7 +193,11 @@ def find_anatomy(
     base: Query = {"datatype": ("anat",), "space": (grid[0],), "extension": IMAGES}
     wanted: dict[str, Query] = {
         "t1w": {"suffix": ("T1w",), "desc": ("preproc",)},
-        **{tissue: {"suffix": ("probseg",), "label": (tissue,)} for tissue in TISSUES},
+        # What is described further, such as modulated, is no probability.
+        **{
+            tissue: {"suffix": ("probseg",), "label": (tissue,), "desc": (None,)}
+            for tissue in TISSUES
+        },
     }
     found = {}
     for what, query in wanted.items():
